@@ -1,0 +1,1 @@
+"""The words that devices and coordinators share: topics, messages, manifests, codec."""

@@ -1,0 +1,88 @@
+"""What operators ask of the coordinator, and its answers.
+
+Rule W5: never retained; each request carries an id that its response repeats; the same
+request twice is a no-op.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from secateur_protocols.ids import ClientId, DeviceId, ModelName, RequestId
+from secateur_protocols.message import Message
+from secateur_protocols.telemetry import Level, Ratio
+
+
+class PolicyChange(Message):
+    """What an operator sets for a model on a device; what is ``None`` stays as it is."""
+
+    deadline_ms: Annotated[float, Field(gt=0, le=86_400_000)] | None = None
+    accuracy_floor: Ratio | None = None
+    headroom: Ratio | None = None
+    """Share of the deadline kept free when going wider."""
+    patience: Annotated[int, Field(ge=1, le=16)] | None = None
+    """Periods that must agree before going wider."""
+    pinned_level: Level | None = None
+
+
+class ListDevices(Message):
+    """Ask for the devices the coordinator knows, a page at a time."""
+
+    action: Literal["list_devices"] = "list_devices"
+    after: str = ""
+    """Names up to and including this one are left out."""
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
+
+
+class SetPolicy(Message):
+    """Change policy for one device or all (``device`` ``None``), one model or all."""
+
+    action: Literal["set_policy"] = "set_policy"
+    device: DeviceId | None = None
+    model: ModelName | None = None
+    change: PolicyChange
+    clear: bool = False
+    """Forget what was set before for this device and model, first."""
+
+
+class ShowPolicy(Message):
+    """Ask for all policy that is set."""
+
+    action: Literal["show_policy"] = "show_policy"
+
+
+class AskRebirth(Message):
+    """Have one device, or all, say everything again."""
+
+    action: Literal["rebirth"] = "rebirth"
+    device: DeviceId | None = None
+
+
+class Forget(Message):
+    """Forget a device: empty its retained topics and its row (rule W6)."""
+
+    action: Literal["forget"] = "forget"
+    device: DeviceId
+
+
+Action = Annotated[
+    ListDevices | SetPolicy | ShowPolicy | AskRebirth | Forget, Field(discriminator="action")
+]
+
+
+class ControlRequest(Message):
+    """One request of an operator's client."""
+
+    request_id: RequestId
+    client: ClientId
+    action: Action
+
+
+class ControlResponse(Message):
+    """The answer to one request."""
+
+    request_id: RequestId
+    ok: bool
+    error: str | None = None
+    """One line that says what to do. ``None`` when ``ok``."""
+    result: JsonValue = None

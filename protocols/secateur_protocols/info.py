@@ -1,0 +1,46 @@
+"""The birth certificate: what a device is, said once per connection."""
+
+from secateur_protocols.ids import ModelName
+from secateur_protocols.message import Message
+from secateur_protocols.presence import Counter
+
+
+class Hardware(Message):
+    """What a device is made of."""
+
+    machine: str
+    """The architecture as the kernel names it: ``x86_64``, ``aarch64``, ``armv7l``."""
+    cpu_model: str
+    cores: int
+    memory_bytes: int
+    hardware_class: str
+    """Like devices share it: beliefs about latency are shared within a class."""
+    simulated: bool = False
+    """Whether latency and sensors are simulated, as in the demo."""
+
+
+class EngineInfo(Message):
+    """What runs the models."""
+
+    name: str
+    version: str
+    threads: int
+
+
+class ModelTask(Message):
+    """One thing the device infers, as its own configuration says."""
+
+    model: ModelName
+    deadline_ms: float
+    """The device's own; the operator's policy comes first."""
+
+
+class Info(Message):
+    """What a device is and what it wants to run."""
+
+    boot: Counter
+    agent_version: str
+    hardware: Hardware
+    engine: EngineInfo
+    tasks: tuple[ModelTask, ...]
+    labels: dict[str, str]

@@ -1,0 +1,1 @@
+"""The server: coordinator, registry, pruner and the operator's command line."""

@@ -1,0 +1,1 @@
+"""Deeds. Each module here implements one kind of I/O."""

@@ -1,0 +1,45 @@
+"""The operator's command line, put together: ``secateur``.
+
+A command raises `ServerError`; here it becomes one line on stderr and an exit code.
+"""
+
+import sys
+
+import click
+import typer
+
+from secateur_server.errors import EXIT_BAD_INPUT, EXIT_FAILED, ServerError
+
+app = typer.Typer(
+    name="secateur",
+    help="Fit one neural network to every device of a fleet.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main() -> None:
+    """Run ``secateur`` and end the process with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and give back its exit code; errors go to stderr as one line."""
+    try:
+        code = app(arguments, prog_name="secateur", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        typer.echo(error.format_message())
+        return EXIT_BAD_INPUT
+    except click.ClickException as error:
+        return _complain(error.format_message(), EXIT_BAD_INPUT)
+    except ServerError as error:
+        return _complain(str(error), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return _complain("interrupted", EXIT_FAILED)
+    return code if isinstance(code, int) else 0
+
+
+def _complain(problem: str, code: int) -> int:
+    typer.echo(f"secateur: error: {' '.join(problem.split())}", err=True)
+    return code
