@@ -1,0 +1,1 @@
+"""Deeds. Each module here implements one port and holds one kind of I/O."""

@@ -1,0 +1,1 @@
+"""Decisions. Nothing in this package opens, sends, sleeps, or reads a clock."""
