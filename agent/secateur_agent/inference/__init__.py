@@ -1,0 +1,1 @@
+"""The inference process: sources, engine, hot loop, measurements. No network, no decisions."""

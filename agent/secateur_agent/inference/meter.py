@@ -1,0 +1,104 @@
+"""Counts and times what a lane answers; memory does not grow with time."""
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from secateur_agent.core.window import nearest_rank
+from secateur_protocols.telemetry import MAX_HISTORY, Served
+
+MAX_LATENCIES = 8192
+"""Latencies kept per period for its ranks; of more, the newest count."""
+
+
+@dataclass(slots=True)
+class _LevelCount:
+    answered: int = 0
+    labelled: int = 0
+    correct: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """What was measured since the last collection; see `LaneReport` for the units."""
+
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    since_switch_s: float
+    answered: int
+    lost: int
+    deadline_misses: int
+    switches: int
+    served: tuple[Served, ...]
+
+
+class Meter:
+    """What one lane did. The lane's thread writes, the command thread collects."""
+
+    def __init__(self, deadline_ms: float) -> None:
+        self.deadline_ms = deadline_ms
+        self._lock = threading.Lock()
+        self._latencies_ms: deque[float] = deque(maxlen=MAX_LATENCIES)
+        self._levels: dict[int, _LevelCount] = {}
+        self._switched_at_s = time.monotonic()
+        self._answered = 0
+        self._lost = 0
+        self._misses = 0
+        self._switches = -1  # the first artifact is no switch
+
+    def switched(self) -> None:
+        """Another artifact answers from now on: its latencies start afresh."""
+        with self._lock:
+            self._latencies_ms.clear()
+            self._switched_at_s = time.monotonic()
+            self._switches += 1
+
+    def answered(self, level: int, latency_ms: float, *, is_correct: bool | None) -> None:
+        """Count one answer; ``is_correct`` is ``None`` without a label."""
+        with self._lock:
+            self._answered += 1
+            self._misses += latency_ms > self.deadline_ms
+            self._latencies_ms.append(latency_ms)
+            count = self._levels.setdefault(level, _LevelCount())
+            count.answered += 1
+            if is_correct is not None:
+                count.labelled += 1
+                count.correct += is_correct
+
+    def lost(self) -> None:
+        """Count a frame that nothing could answer."""
+        with self._lock:
+            self._lost += 1
+
+    def collect(self) -> Period:
+        """Give what was measured and begin a new period."""
+        with self._lock:
+            ordered = sorted(self._latencies_ms)
+            levels, self._levels = self._levels, {}
+            self._latencies_ms.clear()
+            return Period(
+                p50_ms=_rank(ordered, 0.5),
+                p95_ms=_rank(ordered, 0.95),
+                p99_ms=_rank(ordered, 0.99),
+                since_switch_s=time.monotonic() - self._switched_at_s,
+                answered=self._answered,
+                lost=self._lost,
+                deadline_misses=self._misses,
+                switches=max(0, self._switches),
+                served=_served(levels),
+            )
+
+
+def _rank(ordered: list[float], ratio: float) -> float | None:
+    return nearest_rank(ordered, ratio) if ordered else None
+
+
+def _served(levels: dict[int, _LevelCount]) -> tuple[Served, ...]:
+    return tuple(
+        Served(
+            level=level, answered=count.answered, labelled=count.labelled, correct=count.correct
+        )
+        for level, count in list(levels.items())[-MAX_HISTORY:]
+    )
