@@ -1,0 +1,137 @@
+"""The agent's settings: one frozen object, read once from TOML, passed down as values."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from secateur_agent.engine import EngineName
+from secateur_agent.errors import ConfigError
+from secateur_protocols.codec import first_problem
+from secateur_protocols.ids import DeviceId, ModelName, Name, SiteId
+
+BROKER_PORT = 1883
+BROKER_TLS_PORT = 8883
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class BrokerSettings(_Section):
+    """Where the broker is."""
+
+    url: str = "mqtt://127.0.0.1:1883"
+    """``mqtt://[user:password@]host[:port]``, or ``mqtts://`` for TLS."""
+    keep_alive_s: Annotated[int, Field(ge=5, le=65_535)] = 60
+    """A dead link is noticed within one and a half times this; a metered one wants more."""
+    ca_file: Path | None = None
+    """Whom to trust with ``mqtts://``. ``None``: the system's authorities."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_broker_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
+            msg = "must be mqtt://host:port or mqtts://host:port"
+            raise ValueError(msg)
+        _ = parts.port  # raises ValueError when it is no port
+        return url
+
+
+class TelemetrySettings(_Section):
+    """How often the device speaks."""
+
+    period_s: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
+    """Short periods see pressure sooner and cost bytes."""
+
+
+class EngineSettings(_Section):
+    """What runs the models."""
+
+    name: EngineName = EngineName.AUTO
+    """``auto``: LiteRT where it is installed, else tflite-runtime."""
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+    """One leaves the other cores to the device's own work."""
+    probe_memory_bytes: Annotated[int, Field(ge=1 << 26)] | None = None
+    """What a candidate's probe may allocate. ``None``: as much as the device has."""
+
+
+class ReplaySettings(_Section):
+    """Frames from a file, at a fixed rate."""
+
+    kind: Literal["replay"]
+    path: Path
+    """An ``.npz`` with ``x`` [n, ...] and, optionally, integer labels ``y`` [n]."""
+    rate_hz: Annotated[float, Field(gt=0, le=10_000)] = 10.0
+    queue: Annotated[int, Field(ge=1, le=10_000)] = 8
+    """Frames that may wait; of more, the oldest are dropped and counted."""
+
+
+class ModelSettings(_Section):
+    """One model the device runs."""
+
+    name: ModelName
+    deadline_ms: Annotated[float, Field(gt=0, le=86_400_000)]
+    """From a frame's arrival to its answer; the operator's policy comes first."""
+    source: ReplaySettings
+
+
+class SimulationSettings(_Section):
+    """A device that this machine only plays: for demos and tests, never on a device."""
+
+    hardware_class: Name
+    slowdown: Annotated[float, Field(ge=1, le=100_000)] = 1.0
+    """How many times longer an inference takes than on this machine."""
+    memory_total_bytes: Annotated[int, Field(gt=0)] | None = None
+    temperature_c: float | None = None
+    overrides: Path | None = None
+    """A JSON file, read again each period, that puts the device under pressure: any of
+    ``slowdown_factor``, ``cpu_share``, ``memory_available_bytes``, ``temperature_c``."""
+
+
+class AgentSettings(_Section):
+    """All of ``agent.toml``."""
+
+    site: SiteId = "default"
+    device: DeviceId
+    """Also the MQTT client id."""
+    state_dir: Path = Path("/var/lib/secateur")
+    """Artifacts and the record of what is committed; must outlive a reboot."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    broker: BrokerSettings = BrokerSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    engine: EngineSettings = EngineSettings()
+    models: Annotated[tuple[ModelSettings, ...], Field(min_length=1, max_length=16)]
+    simulation: SimulationSettings | None = None
+
+    @field_validator("models")
+    @classmethod
+    def _names_differ(cls, models: tuple[ModelSettings, ...]) -> tuple[ModelSettings, ...]:
+        if len({model.name for model in models}) != len(models):
+            msg = "two models have the same name"
+            raise ValueError(msg)
+        return models
+
+
+def read_settings(path: Path) -> AgentSettings:
+    """Read and check ``agent.toml``.
+
+    Raises:
+        ConfigError: It is missing, no TOML, or says something that cannot be; the message
+            names the file and the key.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    try:
+        return AgentSettings.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {first_problem(error)}") from error
