@@ -1,0 +1,80 @@
+"""The control process's end of the inference process."""
+
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+from secateur_agent.inference.commands import Command, Configure, Reply, Stop
+
+STOP_S = 10.0
+"""How long the process may take to finish the frames under way, seconds."""
+
+
+class InferenceDied:
+    """The process is gone, without having been told to stop."""
+
+
+class InferenceProcess:
+    """One running inference process; started at once, never restarted by itself."""
+
+    def __init__(
+        self, configure: Configure, post: Callable[[Reply | InferenceDied], None]
+    ) -> None:
+        """Start the process.
+
+        Args:
+            configure: What it is to do.
+            post: Called on a thread of this object with every reply, and at last with
+                `InferenceDied` if the end was not asked for.
+        """
+        ours, theirs = socket.socketpair()
+        self._child = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-P", "-m", "secateur_agent.inference", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+        )
+        theirs.close()
+        self._pipe = Connection(ours.detach())
+        self._post = post
+        self._is_stopping = False
+        self._sending = threading.Lock()
+        self.send(configure)
+        threading.Thread(target=self._read, name="inference-replies", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._child.pid
+
+    def send(self, command: Command) -> None:
+        """Send a command; one to a process that is gone is forgotten, its death is posted."""
+        with self._sending:
+            try:
+                self._pipe.send(command)
+            except OSError:
+                return
+
+    def stop(self) -> None:
+        """End the process, by force if it does not end by itself."""
+        self._is_stopping = True
+        self.send(Stop())
+        try:
+            self._child.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                reply: Reply = self._pipe.recv()
+            except (EOFError, OSError):
+                break
+            self._post(reply)
+        if not self._is_stopping:
+            self._child.kill()
+            self._child.wait()
+            self._post(InferenceDied())

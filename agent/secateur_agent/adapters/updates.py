@@ -1,0 +1,117 @@
+"""The deeds of a swap that touch disk, network and the probe; called on worker threads."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from secateur_agent.adapters.download import Progress, download
+from secateur_agent.adapters.probing import run_probe
+from secateur_agent.adapters.store import Store
+from secateur_agent.core.swap import Artifact, Target
+from secateur_agent.engine import EngineName
+from secateur_agent.errors import PermanentError, TransientError
+from secateur_agent.probe import ProbeRequest
+from secateur_protocols.errors import ProtocolError
+from secateur_protocols.ids import DeviceId, Digest
+from secateur_protocols.manifest import MAX_LADDER_BYTES
+from secateur_protocols.ota import ReasonCode
+from secateur_protocols.state import ProofOfRun
+
+
+@dataclass(frozen=True, slots=True)
+class Updates:
+    """Brings artifacts into the store and proves them. Holds nothing that changes."""
+
+    store: Store
+    device: DeviceId
+    engine: EngineName
+    threads: int
+    probe_memory_bytes: int | None
+
+    def resolve(self, target: Target, artifacts_url: str) -> Artifact:
+        """Read the ladder, fetching it first if it is not held.
+
+        Raises:
+            AgentError: It could not be brought, or names no such level.
+        """
+        ref = target.ladder
+        if ref.size_bytes > MAX_LADDER_BYTES:
+            msg = f"a ladder of {ref.size_bytes} bytes"
+            raise PermanentError(msg, ReasonCode.NO_SPACE)
+        self._bring(ref.digest, ref.size_bytes, artifacts_url, _ignore)
+        try:
+            ladder = self.store.read_ladder(ref)
+        except ProtocolError as error:
+            raise PermanentError(str(error), ReasonCode.LOAD_FAILED) from error
+        if target.level >= len(ladder.levels):
+            msg = f"the ladder has no level {target.level}"
+            raise PermanentError(msg, ReasonCode.LOAD_FAILED)
+        return Artifact(target, ladder.levels[target.level])
+
+    def fetch(self, artifact: Artifact, artifacts_url: str, progress: Progress) -> None:
+        """Bring the artifact and its golden inputs.
+
+        Raises:
+            AgentError: One of them could not be brought; what has come is kept.
+        """
+        manifest = artifact.manifest
+        golden = manifest.golden
+        self._bring(golden.digest, golden.size_bytes, artifacts_url, _ignore)
+        self._bring(manifest.digest, manifest.size_bytes, artifacts_url, progress)
+
+    def verify(self, artifact: Artifact) -> None:
+        """Hash the artifact and its golden inputs as they are on disk.
+
+        Raises:
+            TransientError: One is not what its name says; it was deleted.
+        """
+        for digest in (artifact.digest, artifact.manifest.golden.digest):
+            if not self.store.holds(digest):
+                msg = f"{digest[:12]} is damaged on disk"
+                raise TransientError(msg, ReasonCode.DIGEST_MISMATCH)
+
+    def probe(self, artifact: Artifact) -> ProofOfRun:
+        """Run the golden inputs in a process of their own.
+
+        Raises:
+            PermanentError: The candidate failed.
+        """
+        golden = artifact.manifest.golden
+        request = ProbeRequest(
+            engine=self.engine,
+            threads=self.threads,
+            artifact_path=str(self.store.blob_path(artifact.digest)),
+            artifact_digest=artifact.digest,
+            golden_path=str(self.store.blob_path(golden.digest)),
+            golden_digest=golden.digest,
+            tolerance=golden.tolerance,
+            memory_limit_bytes=self.probe_memory_bytes,
+        )
+        proof, _measured = run_probe(request)
+        return proof
+
+    def sweep(self, artifacts: Iterable[Artifact]) -> None:
+        """Delete what belongs to none of the ladders of these artifacts.
+
+        Raises:
+            AgentError: A ladder could not be read; nothing was deleted.
+        """
+        keep: set[Digest] = set()
+        for artifact in artifacts:
+            keep.add(artifact.target.ladder.digest)
+            for manifest in self.store.read_ladder(artifact.target.ladder).levels:
+                keep |= {manifest.digest, manifest.golden.digest}
+        self.store.sweep(keep)
+
+    def _bring(
+        self, digest: Digest, size_bytes: int, artifacts_url: str, progress: Progress
+    ) -> None:
+        if self.store.holds(digest):
+            return
+        url = f"{artifacts_url.rstrip('/')}/{digest}"
+        path = self.store.staging_path(digest)
+        download(url, path, size_bytes=size_bytes, progress=progress)
+        self.store.admit(digest)
+
+
+def _ignore(_received: int, _total: int) -> None:
+    """Small documents need no progress."""

@@ -1,0 +1,173 @@
+"""The device's command line and composition root: ``secateur-agent``."""
+
+import argparse
+import importlib.metadata
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from secateur_agent.adapters.broker import Broker
+from secateur_agent.adapters.sensors import KernelSensors, Sensors, SimulatedSensors
+from secateur_agent.adapters.store import Store
+from secateur_agent.adapters.updates import Updates
+from secateur_agent.core.agent import AgentState
+from secateur_agent.core.swap import SwapState
+from secateur_agent.driver import Driver, Quit
+from secateur_agent.engine import Engine, EngineMissingError, find_engine
+from secateur_agent.errors import (
+    EXIT_BAD_INPUT,
+    EXIT_FAILED,
+    EXIT_OK,
+    AgentError,
+    ConfigError,
+)
+from secateur_agent.inference.commands import Configure, LaneSpec, ReplaySpec
+from secateur_agent.inference.source import ReplaySource
+from secateur_agent.settings import (
+    BROKER_PORT,
+    BROKER_TLS_PORT,
+    AgentSettings,
+    ModelSettings,
+    read_settings,
+)
+from secateur_protocols.info import EngineInfo, Info, ModelTask
+
+CONNECT_S = 5.0
+"""How long ``check`` tries to reach the broker, seconds."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; errors are one line on stderr.
+
+    Returns:
+        0 done, 1 failed and trying again may help, 2 configuration or arguments cannot
+        be used.
+    """
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    try:
+        settings = read_settings(options.config)
+        return _check(settings) if options.command == "check" else _run(settings)
+    except (ConfigError, EngineMissingError) as error:
+        return _complain(error, EXIT_BAD_INPUT)
+    except AgentError as error:
+        return _complain(error, EXIT_FAILED)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="secateur-agent", description="Run pruned models on this device."
+    )
+    version = importlib.metadata.version("secateur")
+    parser.add_argument("--version", action="version", version=f"secateur-agent {version}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("run", "infer, report, and follow the coordinator until stopped"),
+        (
+            "check",
+            "check configuration, engine, sources, state folder and broker; change nothing",
+        ),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--config", type=Path, required=True, help="agent.toml")
+    return parser
+
+
+def _complain(error: Exception, code: int) -> int:
+    sys.stderr.write(f"secateur-agent: error: {' '.join(str(error).split())}\n")
+    return code
+
+
+def _check(settings: AgentSettings) -> int:
+    engine = find_engine(settings.engine.name)
+    for model in settings.models:
+        ReplaySource(_lane(model).source)
+    parts = urlsplit(settings.broker.url)
+    port = parts.port or (BROKER_TLS_PORT if parts.scheme == "mqtts" else BROKER_PORT)
+    try:
+        socket.create_connection((parts.hostname or "", port), timeout=CONNECT_S).close()
+    except OSError as error:
+        problem = f"no broker at {parts.hostname}:{port} ({error}): check broker.url"
+        raise ConfigError(problem) from error
+    sys.stdout.write(f"ok: {engine.name} {engine.version}, broker {parts.hostname}:{port}\n")
+    return EXIT_OK
+
+
+def _run(settings: AgentSettings) -> int:
+    engine = find_engine(settings.engine.name)
+    store = Store(settings.state_dir)
+    boot = store.open()
+    sensors = _sensors(settings)
+    driver = Driver(
+        _state(settings, engine, store, boot, sensors),
+        updates=Updates(
+            store,
+            settings.device,
+            engine.name,
+            settings.engine.threads,
+            settings.engine.probe_memory_bytes,
+        ),
+        sensors=sensors,
+        configure=Configure(
+            engine=engine.name,
+            threads=settings.engine.threads,
+            lanes=tuple(_lane(model) for model in settings.models),
+            slowdown=sensors.slowdown(),
+        ),
+        period_s=settings.telemetry.period_s,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: driver.post(Quit()))
+    broker = Broker(
+        settings.broker,
+        site=settings.site,
+        device=settings.device,
+        boot=boot,
+        post=driver.post,
+    )
+    driver.run(broker)
+    return EXIT_OK
+
+
+def _sensors(settings: AgentSettings) -> Sensors:
+    real = KernelSensors(settings.state_dir)
+    return SimulatedSensors(settings.simulation, real) if settings.simulation else real
+
+
+def _lane(model: ModelSettings) -> LaneSpec:
+    source = model.source
+    return LaneSpec(
+        model=model.name,
+        deadline_ms=model.deadline_ms,
+        source=ReplaySpec(path=str(source.path), rate_hz=source.rate_hz, queue=source.queue),
+    )
+
+
+def _state(
+    settings: AgentSettings, engine: Engine, store: Store, boot: int, sensors: Sensors
+) -> AgentState:
+    info = Info(
+        boot=boot,
+        agent_version=importlib.metadata.version("secateur"),
+        hardware=sensors.hardware(),
+        engine=EngineInfo(
+            name=engine.name, version=engine.version, threads=settings.engine.threads
+        ),
+        tasks=tuple(
+            ModelTask(model=model.name, deadline_ms=model.deadline_ms)
+            for model in settings.models
+        ),
+        labels=settings.labels,
+    )
+    kept = {model.name: store.recall(model.name) for model in settings.models}
+    swaps = {
+        name: SwapState(incumbent=each.incumbent, refusals=each.refusals)
+        for name, each in kept.items()
+    }
+    return AgentState(info=info, swaps=swaps)

@@ -1,0 +1,410 @@
+"""The loop between decisions and deeds: one queue, one consumer, no decision of its own.
+
+Everything that happens arrives on one queue: what the broker brought, what the inference
+process answered, what a worker finished, and the loop's own timers. Each becomes an event
+of `core.agent`, whose effects are carried out here, short ones at once and long ones on a
+worker thread whose answer comes back on the same queue.
+"""
+
+import heapq
+import logging
+import queue
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import count
+from typing import assert_never
+
+from secateur_agent.adapters import broker as wire
+from secateur_agent.adapters.clock import monotonic_s, utc_now
+from secateur_agent.adapters.inference import InferenceDied, InferenceProcess
+from secateur_agent.adapters.sensors import Sensors
+from secateur_agent.adapters.updates import Updates
+from secateur_agent.core import agent, probation, swap
+from secateur_agent.errors import AgentError, ConfigError, TransientError
+from secateur_agent.inference import commands
+from secateur_protocols.ids import ModelName
+from secateur_protocols.ota import OtaProgress, ReasonCode
+from secateur_protocols.state import Desired
+from secateur_protocols.topics import Leaf
+
+log = logging.getLogger("secateur.agent")
+
+RECONCILE_S = 60.0
+"""How often what is is compared with what is wanted, seconds."""
+
+REBIRTH_SPREAD_S = 3.0
+"""A fleet asked to say everything again answers over this time, seconds (rule W10)."""
+
+RESTART_S = (0.2, 30.0)
+"""Delay before the inference process is started again: the first, and the longest, doubled
+at each death in between, seconds."""
+
+PROGRESS_S = 1.0
+"""At most one progress message per this time, seconds."""
+
+WORKERS = 4
+"""Deeds of swaps at a time; more models than that wait their turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    """The process was asked to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A worker's answer."""
+
+    event: agent.Swap
+
+
+Happening = wire.BrokerEvent | commands.Reply | InferenceDied | Finished | Quit
+
+
+@dataclass(order=True)
+class _Timer:
+    at_s: float
+    number: int
+    run: Callable[[], None] = field(compare=False)
+
+
+class Driver:
+    """The agent at run time."""
+
+    def __init__(
+        self,
+        state: agent.AgentState,
+        *,
+        updates: Updates,
+        sensors: Sensors,
+        configure: commands.Configure,
+        period_s: float,
+    ) -> None:
+        self._state = state
+        self._updates = updates
+        self._sensors = sensors
+        self._configure = configure
+        self._period_s = period_s
+        self._happenings: queue.SimpleQueue[Happening] = queue.SimpleQueue()
+        self._timers: list[_Timer] = []
+        self._numbers = count()
+        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="deed")
+        self._broker: wire.Broker | None = None
+        self._inference: InferenceProcess | None = None
+        self._session = 0
+        self._deaths = 0
+        self._slowdown = configure.slowdown
+        self._told_at_s = 0.0
+
+    def post(self, happening: Happening) -> None:
+        """Put something that happened on the queue, from any thread."""
+        self._happenings.put(happening)
+
+    def run(self, broker: wire.Broker) -> None:
+        """Run until `Quit`; everything that was started has ended on return.
+
+        Raises:
+            ConfigError: The inference process cannot do what it was configured for.
+        """
+        self._broker = broker
+        self._start_inference()
+        broker.start()
+        self._after(self._period_s, self._end_period)
+        self._after(RECONCILE_S, self._reconcile)
+        try:
+            self._loop()
+        finally:
+            broker.stop()
+            if self._inference is not None:
+                self._inference.stop()
+            self._workers.shutdown(wait=False, cancel_futures=True)
+
+    def _loop(self) -> None:
+        while True:
+            happening = self._next()
+            if isinstance(happening, Quit):
+                return
+            if happening is not None:
+                self._take(happening)
+
+    def _next(self) -> Happening | None:
+        """Wait for a happening until the next timer is due, and run what is due."""
+        wait_s = max(0.0, self._timers[0].at_s - monotonic_s()) if self._timers else None
+        try:
+            return self._happenings.get(timeout=wait_s)
+        except queue.Empty:
+            heapq.heappop(self._timers).run()
+            return None
+
+    def _after(self, delay_s: float, run: Callable[[], None]) -> None:
+        heapq.heappush(self._timers, _Timer(monotonic_s() + delay_s, next(self._numbers), run))
+
+    def _take(self, happening: Happening) -> None:
+        match happening:
+            case wire.Opened() | wire.Closed() | wire.Arrived() | wire.Garbled():
+                self._take_wire(happening)
+            case Finished():
+                self._step(happening.event)
+            case InferenceDied():
+                self._survive()
+            case Quit():
+                return
+            case _:
+                self._take_reply(happening)
+
+    def _take_wire(self, happening: wire.BrokerEvent) -> None:
+        match happening:
+            case wire.Opened():
+                log.info("connected, session %d", happening.session)
+                self._session = happening.session
+                self._step(agent.Connected(happening.session))
+            case wire.Closed() | wire.Garbled():
+                log.warning("%s", happening.problem)
+            case wire.Arrived():
+                self._hear(happening)
+            case _:
+                assert_never(happening)
+
+    def _hear(self, arrived: wire.Arrived) -> None:
+        message = arrived.message
+        if isinstance(message, Desired):
+            self._step(agent.DesiredArrived(message))
+        elif message.device in {None, self._updates.device}:
+            delay_s = random.uniform(0, REBIRTH_SPREAD_S)  # noqa: S311 - spread, no secret
+            self._after(delay_s, lambda: self._step(agent.RebirthDue(self._session)))
+
+    def _take_reply(self, reply: commands.Reply) -> None:
+        match reply:
+            case commands.Ready():
+                log.info("inference process ready: %s %s", reply.engine, reply.engine_version)
+            case commands.Unusable():
+                raise ConfigError(reply.problem)
+            case commands.Serving():
+                self._deaths = 0
+                self._answer(reply.model, swap.Done(reply.ticket))
+            case commands.NotServing():
+                failed = swap.Failed(
+                    ticket=reply.ticket, reason=reply.reason, detail=reply.detail
+                )
+                self._answer(reply.model, failed)
+            case commands.Watched():
+                self._judge(reply)
+            case commands.Collected():
+                self._tell_period(reply)
+            case commands.Fault():
+                self._step(agent.FaultSeen(reply.model, reply.text))
+            case _:
+                assert_never(reply)
+
+    def _judge(self, watched: commands.Watched) -> None:
+        evidence = probation.Evidence(watched.answered, watched.faults, watched.detail)
+        problem = probation.objection(evidence)
+        if problem is None:
+            self._answer(watched.model, swap.Done(watched.ticket))
+        else:
+            reason = ReasonCode.WARMUP_FAILED
+            failed = swap.Failed(ticket=watched.ticket, reason=reason, detail=problem)
+            self._answer(watched.model, failed)
+
+    def _answer(self, model: ModelName, event: swap.Event) -> None:
+        self._step(agent.Swap(model, event))
+
+    def _step(self, event: agent.Event) -> None:
+        following = agent.step(self._state, event)
+        self._state = following.state
+        for effect in following.effects:
+            self._carry_out(effect)
+
+    def _carry_out(self, effect: agent.Effect) -> None:
+        match effect:
+            case agent.Publish():
+                if self._broker is not None:
+                    self._broker.publish(effect.leaf, effect.message)
+            case agent.SetDeadline():
+                self._send(commands.SetDeadline(effect.model, effect.deadline_ms))
+            case agent.ForModel():
+                self._carry_out_swap(effect.model, effect.effect)
+            case _:
+                assert_never(effect)
+
+    def _carry_out_swap(self, model: ModelName, effect: swap.Effect) -> None:
+        match effect:
+            case swap.Resolve() | swap.Fetch() | swap.Verify() | swap.Probe():
+                self._deed(model, effect)
+            case swap.Activate():
+                self._arm(model, effect.ticket)
+                self._send(self._load(model, effect.artifact, effect.ticket))
+            case swap.Watch():
+                self._arm(model, effect.ticket)
+                count_, limit_s = probation.ANSWERS, probation.LIMIT_S
+                self._send(commands.Watch(effect.ticket, model, count_, limit_s))
+            case swap.Commit():
+                self._persist(model, lambda: self._commit(model, effect.artifact))
+            case swap.RollBack():
+                digest = effect.incumbent.digest if effect.incumbent else None
+                self._send(commands.Restore(model, digest))
+            case swap.Refuse():
+                refuse = self._updates.store.refuse
+                self._persist(model, lambda: refuse(model, effect.digest, effect.count))
+            case swap.Discard() | swap.Tell():
+                return  # what nobody needs is swept at the next commit; tells became messages
+            case _:
+                assert_never(effect)
+
+    def _deed(
+        self, model: ModelName, effect: swap.Resolve | swap.Fetch | swap.Verify | swap.Probe
+    ) -> None:
+        """Start a long effect after its delay; its answer arrives as `Finished`."""
+        delay_s = effect.delay_s if isinstance(effect, swap.Resolve | swap.Fetch) else 0.0
+        url = self._state.desired.artifacts_url if self._state.desired else ""
+
+        def work() -> None:
+            self.post(Finished(agent.Swap(model, self._do(model, effect, url))))
+
+        self._arm(model, effect.ticket, delay_s)
+        if delay_s > 0:
+            self._after(delay_s, lambda: self._submit(work))
+        else:
+            self._submit(work)
+
+    def _submit(self, work: Callable[[], None]) -> None:
+        self._workers.submit(work)
+
+    def _do(
+        self,
+        model: ModelName,
+        effect: swap.Resolve | swap.Fetch | swap.Verify | swap.Probe,
+        url: str,
+    ) -> swap.Event:
+        """Run one long effect, on a worker thread."""
+        try:
+            match effect:
+                case swap.Resolve():
+                    return swap.Resolved(
+                        effect.ticket, self._updates.resolve(effect.target, url)
+                    )
+                case swap.Fetch():
+                    self._updates.fetch(effect.artifact, url, self._progress(model, effect))
+                case swap.Verify():
+                    self._updates.verify(effect.artifact)
+                case swap.Probe():
+                    return swap.Proven(effect.ticket, self._updates.probe(effect.artifact))
+                case _:
+                    assert_never(effect)
+        except AgentError as error:
+            return swap.Failed(
+                ticket=effect.ticket,
+                reason=error.reason,
+                detail=str(error),
+                permanent=not isinstance(error, TransientError),
+                chance=random.random(),  # noqa: S311 - jitter, no secret
+            )
+        return swap.Done(effect.ticket)
+
+    def _progress(self, model: ModelName, effect: swap.Fetch) -> Callable[[int, int], None]:
+        started_s = monotonic_s()
+
+        def tell(received: int, total: int) -> None:
+            now_s = monotonic_s()
+            if now_s - self._told_at_s < PROGRESS_S or self._broker is None:
+                return
+            self._told_at_s = now_s
+            rate = received / max(now_s - started_s, 1e-3)
+            message = OtaProgress(
+                model=model,
+                digest=effect.artifact.digest,
+                received_bytes=received,
+                total_bytes=total,
+                rate_bytes_per_s=rate,
+                remaining_s=(total - received) / rate if rate else None,
+            )
+            self._broker.publish(Leaf.OTA_PROGRESS, message)
+
+        return tell
+
+    def _arm(self, model: ModelName, ticket: int, delay_s: float = 0.0) -> None:
+        timeout_s = swap.TIMEOUT_S[self._state.swaps[model].phase]
+        self._after(delay_s + timeout_s, lambda: self._answer(model, swap.TimedOut(ticket)))
+
+    def _persist(self, model: ModelName, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except AgentError as error:
+            self._step(agent.FaultSeen(model, str(error)))
+
+    def _commit(self, model: ModelName, artifact: swap.Artifact) -> None:
+        self._updates.store.commit(model, artifact)
+        self._send(commands.Settle(model))
+        machines = self._state.swaps.values()
+        known = [
+            each for machine in machines for each in (machine.incumbent, machine.candidate)
+        ]
+        self._updates.sweep(artifact for artifact in known if artifact is not None)
+
+    def _load(self, model: ModelName, artifact: swap.Artifact, ticket: int) -> commands.Load:
+        return commands.Load(
+            ticket=ticket,
+            model=model,
+            version=artifact.target.ladder.version,
+            level=artifact.target.level,
+            precision=artifact.manifest.precision,
+            digest=artifact.digest,
+            path=str(self._updates.store.blob_path(artifact.digest)),
+        )
+
+    def _send(self, command: commands.Command) -> None:
+        if self._inference is not None:
+            self._inference.send(command)
+
+    def _start_inference(self) -> None:
+        """Start the process, and let every incumbent serve."""
+        self._inference = InferenceProcess(self._configure, self.post)
+        for model, machine in self._state.swaps.items():
+            if machine.incumbent is not None:
+                self._send(self._load(model, machine.incumbent, ticket=0))
+        for wish in self._state.desired.models if self._state.desired else ():
+            if wish.model in self._state.swaps:
+                self._send(commands.SetDeadline(wish.model, wish.deadline_ms))
+        self._send(commands.SetSlowdown(self._slowdown))
+
+    def _survive(self) -> None:
+        """Start the inference process again; an artifact that was on its way in failed."""
+        self._inference = None
+        self._deaths += 1
+        first_s, longest_s = RESTART_S
+        delay_s = min(longest_s, first_s * 2.0 ** min(self._deaths - 1, 16))
+        self._step(agent.FaultSeen(None, "the inference process died"))
+        for model, machine in tuple(self._state.swaps.items()):
+            if machine.phase in {swap.Phase.ACTIVATING, swap.Phase.PROBATION}:
+                reason = ReasonCode.LOAD_FAILED
+                detail = "the inference process died of it"
+                failed = swap.Failed(ticket=machine.ticket, reason=reason, detail=detail)
+                self._answer(model, failed)
+        self._after(delay_s, self._start_inference)
+
+    def _reconcile(self) -> None:
+        self._after(RECONCILE_S, self._reconcile)
+        self._step(agent.ReconcileDue())
+
+    def _end_period(self) -> None:
+        self._after(self._period_s, self._end_period)
+        slowdown = self._sensors.slowdown()
+        if slowdown != self._slowdown:
+            self._slowdown = slowdown
+            self._send(commands.SetSlowdown(slowdown))
+        if self._inference is None:
+            self._tell_period(commands.Collected(()))
+        self._send(commands.Collect())
+
+    def _tell_period(self, collected: commands.Collected) -> None:
+        self._step(
+            agent.PeriodEnded(
+                sent_at=utc_now(),
+                period_s=self._period_s,
+                resources=self._sensors.read(),
+                reports=collected.reports,
+                held=self._updates.store.held(),
+            )
+        )
