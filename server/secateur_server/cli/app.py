@@ -8,6 +8,7 @@ import sys
 import click
 import typer
 
+from secateur_server.cli import coordinator
 from secateur_server.errors import EXIT_BAD_INPUT, EXIT_FAILED, ServerError
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+coordinator.register(app)
 
 
 def main() -> None:

@@ -1,0 +1,5 @@
+"""``python -m secateur_server`` is ``secateur``."""
+
+from secateur_server.cli.app import main
+
+main()

@@ -1,0 +1,74 @@
+"""Blobs by HTTP with ranges, from a folder, in a thread."""
+
+import re
+import threading
+import time
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse
+from starlette.routing import Route
+
+from secateur_server.errors import ServerError
+
+START_S = 10.0
+
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+
+
+class ArtifactsServer:
+    """``GET /blobs/{digest}``: any static file server can take its place."""
+
+    def __init__(self, blobs_dir: Path, *, host: str, port: int) -> None:
+        """Listen; port 0 takes a free one.
+
+        Raises:
+            ServerError: The address is taken or not ours.
+        """
+        self._blobs_dir = blobs_dir
+        app = Starlette(routes=[Route("/blobs/{digest}", self._blob, methods=["GET", "HEAD"])])
+        config = uvicorn.Config(
+            app, host=host, port=port, log_level="error", access_log=False, lifespan="off"
+        )
+        self._server = uvicorn.Server(config)
+        try:
+            self._socket = config.bind_socket()
+        except SystemExit as error:  # how uvicorn says that the address is taken
+            raise ServerError(
+                f"cannot listen on {host}:{port}: use another --http-port"
+            ) from error
+        self.port: int = self._socket.getsockname()[1]
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self._socket],), daemon=True, name="artifacts"
+        )
+
+    def start(self) -> None:
+        """Answer requests from now on.
+
+        Raises:
+            ServerError: It did not start in time.
+        """
+        self._thread.start()
+        deadline = time.monotonic() + START_S
+        while not self._server.started:
+            if time.monotonic() > deadline or not self._thread.is_alive():
+                raise ServerError("the artifacts server did not start")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Finish the requests under way and end."""
+        self._server.should_exit = True
+        self._thread.join(10.0)
+        self._socket.close()
+
+    async def _blob(self, request: Request) -> FileResponse:
+        digest = request.path_params["digest"]
+        path = self._blobs_dir / digest
+        if not _DIGEST.match(digest) or not path.is_file():
+            raise HTTPException(404)
+        # Named by its content, so it never changes.
+        headers = {"Cache-Control": "public, max-age=31536000, immutable"}
+        return FileResponse(path, media_type="application/octet-stream", headers=headers)

@@ -1,0 +1,155 @@
+"""The server's connection to the broker: coordinator and operators' clients alike."""
+
+import random
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode as MqttCode
+
+from secateur_server.errors import InputError
+
+PORTS = {"mqtt": 1883, "mqtts": 8883}
+CONNECT_S = 5.0
+"""How long the first connection may take, seconds."""
+
+KEEP_ALIVE_S = 30
+FIRST_DELAY_S = (0.2, 1.0)
+LAST_DELAY_S = (10.0, 30.0)
+"""Between these, the first and the longest delay of reconnects are drawn anew at every loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One message, undecoded. An empty payload says that a retained topic was emptied."""
+
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """What the broker says when we are gone."""
+
+    topic: str
+    payload: bytes
+
+
+class Broker:
+    """One MQTT 3.1.1 client that subscribes anew on every connection (rule W2)."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        subscriptions: Sequence[str],
+        on_message: Callable[[Received], None],
+        on_open: Callable[[], None] = lambda: None,
+        will: Will | None = None,
+    ) -> None:
+        """Make the client; nothing is connected yet.
+
+        Args:
+            url: ``mqtt://[user:password@]host[:port]``, or ``mqtts://``.
+            subscriptions: Topic filters, QoS 1.
+            on_message: Called on paho's thread.
+            on_open: Called on paho's thread after each CONNACK and subscription.
+            will: The last will, retained, QoS 1.
+
+        Raises:
+            InputError: The address cannot be one.
+        """
+        self.url = url
+        self._parts = _parse(url)
+        self._subscriptions = [(topic, 1) for topic in subscriptions]
+        self._on_open = on_open
+        self._opened = threading.Event()
+        self._refusal: str | None = None
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
+        if self._parts.username is not None:
+            password = unquote(self._parts.password) if self._parts.password else None
+            self._client.username_pw_set(unquote(self._parts.username), password)
+        if self._parts.scheme == "mqtts":
+            self._client.tls_set_context(ssl.create_default_context())
+        if will is not None:
+            self._client.will_set(will.topic, will.payload, qos=1, retain=True)
+        self._client.max_queued_messages_set(0)
+        self._client.on_socket_open = _send_without_delay
+        self._client.on_connect = self._connected
+        self._client.on_disconnect = lambda client, *_: _draw_delays(client)
+        self._client.on_message = lambda _c, _u, message: on_message(
+            Received(message.topic, bytes(message.payload))
+        )
+        _draw_delays(self._client)
+
+    def start(self) -> None:
+        """Connect; from then on, connect again for as long as it takes.
+
+        Raises:
+            InputError: There is no broker there, or it refuses us.
+        """
+        host, port = self._parts.hostname or "", self._parts.port or PORTS[self._parts.scheme]
+        try:
+            self._client.connect(host, port, keepalive=KEEP_ALIVE_S)
+        except OSError as error:
+            msg = f"no broker at {host}:{port} ({error}): start one or give another --broker"
+            raise InputError(msg) from error
+        self._client.loop_start()
+        if not self._opened.wait(CONNECT_S) or self._refusal is not None:
+            self.stop()
+            why = self._refusal or f"no answer in {CONNECT_S:.0f} s"
+            raise InputError(f"the broker at {host}:{port} refuses the connection: {why}")
+
+    def stop(self, farewell: Will | None = None) -> None:
+        """Send a last retained message, wait until it is out, and leave."""
+        if farewell is not None and self._client.is_connected():
+            said = self._client.publish(farewell.topic, farewell.payload, qos=1, retain=True)
+            said.wait_for_publish(timeout=2.0)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def publish(self, topic: str, payload: bytes, *, is_retained: bool = False) -> None:
+        """Send with QoS 1; without a connection it waits in memory."""
+        self._client.publish(topic, payload, qos=1, retain=is_retained)
+
+    def _connected(
+        self,
+        client: mqtt.Client,
+        _userdata: object,
+        _flags: object,
+        code: MqttCode,
+        _props: object,
+    ) -> None:
+        if code.is_failure:
+            self._refusal = str(code)
+        else:
+            if self._subscriptions:
+                client.subscribe(self._subscriptions)
+            self._on_open()
+        self._opened.set()
+
+
+def _parse(url: str) -> Any:  # noqa: ANN401 - urllib's generic result
+    parts = urlsplit(url)
+    try:
+        is_usable = parts.scheme in PORTS and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise InputError(f"{url!r} is no broker address: write mqtt://host:port")
+    return parts
+
+
+def _send_without_delay(_client: mqtt.Client, _userdata: object, connection: Any) -> None:  # noqa: ANN401 - paho's socket-like
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _draw_delays(client: mqtt.Client) -> None:
+    first_s, last_s = random.uniform(*FIRST_DELAY_S), random.uniform(*LAST_DELAY_S)  # noqa: S311 - spread, no secret
+    client.reconnect_delay_set(min_delay=first_s, max_delay=last_s)  # type: ignore[arg-type] # any number works

@@ -1,0 +1,1 @@
+"""Published ladders: content-addressed files and an append-only index."""

@@ -1,0 +1,115 @@
+"""Publish ladders and look them up; nothing that was published is ever changed.
+
+    {root}/blobs/{digest}                     artifacts, golden inputs, ladder documents
+    {root}/models/{model}/{version}.json      a copy of the ladder document
+    {root}/models/{model}/latest              the version published last
+
+A version exists once its document does, which is written after all of its blobs.
+"""
+
+import hashlib
+from pathlib import Path
+
+from secateur_protocols.codec import decode_document
+from secateur_protocols.errors import ProtocolError
+from secateur_protocols.manifest import MAX_LADDER_BYTES, Ladder
+from secateur_protocols.state import LadderRef
+from secateur_server.adapters.files import write_atomically
+from secateur_server.core.coordinator import Published
+from secateur_server.errors import InputError
+
+
+class Registry:
+    """One folder of published ladders."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.blobs_dir = root / "blobs"
+
+    def publish(self, ladder_dir: Path) -> Published:
+        """Check a folder that ``prune`` wrote, and add it.
+
+        Publishing the same once more changes nothing but which version is the latest.
+
+        Raises:
+            InputError: The folder is not whole, or this version exists with other content.
+        """
+        published, blobs = _read_ladder_dir(ladder_dir)
+        ladder, ref = published.ladder, published.ref
+        document = self._document_path(ladder.model, ladder.version)
+        existing = _read(document)
+        if existing is not None and hashlib.sha256(existing).hexdigest() != ref.digest:
+            msg = (
+                f"{ladder.model} {ladder.version} is published with other content: "
+                "prune with another --version"
+            )
+            raise InputError(msg)
+        for digest, content in blobs.items():
+            if not (self.blobs_dir / digest).exists():
+                write_atomically(self.blobs_dir / digest, content)
+        write_atomically(document, blobs[ref.digest])
+        write_atomically(document.with_name("latest"), ladder.version.encode())
+        return published
+
+    def latest(self) -> dict[str, Published]:
+        """Give the version published last of each model; what cannot be read is left out."""
+        found = {}
+        for pointer in sorted((self._root / "models").glob("*/latest")):
+            version = (_read(pointer) or b"").decode(errors="replace")
+            content = _read(pointer.with_name(f"{version}.json"))
+            if content is None:
+                continue
+            try:
+                ladder = decode_document(Ladder, content)
+            except ProtocolError:
+                continue
+            found[ladder.model] = Published(_ref(ladder, content), ladder)
+        return found
+
+    def _document_path(self, model: str, version: str) -> Path:
+        return self._root / "models" / model / f"{version}.json"
+
+
+def _read_ladder_dir(ladder_dir: Path) -> tuple[Published, dict[str, bytes]]:
+    path = ladder_dir / "ladder.json"
+    document = _read(path)
+    if document is None:
+        raise InputError(f"{path} is missing: give a folder that 'secateur prune' wrote")
+    if len(document) > MAX_LADDER_BYTES:
+        raise InputError(f"{path} is longer than {MAX_LADDER_BYTES} bytes")
+    try:
+        ladder = decode_document(Ladder, document)
+    except ProtocolError as error:
+        raise InputError(f"{path}: {error}") from error
+    ref = _ref(ladder, document)
+    blobs = {ref.digest: document}
+    for manifest in ladder.levels:
+        name = f"level-{manifest.level}"
+        expected = (
+            (f"{name}.tflite", manifest.digest),
+            (f"{name}.golden.npz", manifest.golden.digest),
+        )
+        for file_name, digest in expected:
+            blobs[digest] = _read_blob(ladder_dir / file_name, digest)
+    return Published(ref, ladder), blobs
+
+
+def _read_blob(path: Path, digest: str) -> bytes:
+    content = _read(path)
+    if content is None:
+        raise InputError(f"{path} is missing: prune again")
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise InputError(f"{path} is not what ladder.json describes: prune again")
+    return content
+
+
+def _ref(ladder: Ladder, document: bytes) -> LadderRef:
+    digest = hashlib.sha256(document).hexdigest()
+    return LadderRef(version=ladder.version, digest=digest, size_bytes=len(document))
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
