@@ -10,6 +10,9 @@ from secateur_protocols.message import Message
 MAX_MESSAGE_BYTES = 65_535
 """Rule W9: a message is less than 65,536 bytes; several brokers drop longer ones."""
 
+MAX_QUOTED_CHARACTERS = 200
+"""Of a place or a problem in an error message."""
+
 M = TypeVar("M", bound=Message)
 
 
@@ -53,7 +56,15 @@ def decode_document(kind: type[M], document: bytes) -> M:
 
 
 def first_problem(error: ValidationError) -> str:
-    """Say in one line where a document is wrong first, without repeating its content."""
+    """Say in one printable line of bounded length where a document is wrong first.
+
+    A key or a tag of the document may be quoted in it, and its author may be an enemy: what
+    could forge a line of a log or steer a terminal is replaced.
+    """
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(str(step) for step in first["loc"]) or "document"
-    return f"{place}: {first['msg']}"
+    return f"{_printable(place)}: {_printable(first['msg'])}"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text[:MAX_QUOTED_CHARACTERS])

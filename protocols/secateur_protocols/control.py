@@ -4,19 +4,20 @@ Rule W5: never retained; each request carries an id that its response repeats; t
 request twice is a no-op.
 """
 
+from math import isfinite
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
 
 from secateur_protocols.ids import ClientId, DeviceId, ModelName, RequestId
 from secateur_protocols.message import Message
-from secateur_protocols.telemetry import Level, Ratio
+from secateur_protocols.telemetry import DeadlineMilliseconds, Level, Ratio
 
 
 class PolicyChange(Message):
     """What an operator sets for a model on a device; what is ``None`` stays as it is."""
 
-    deadline_ms: Annotated[float, Field(gt=0, le=86_400_000)] | None = None
+    deadline_ms: DeadlineMilliseconds | None = None
     accuracy_floor: Ratio | None = None
     headroom: Ratio | None = None
     """Share of the deadline kept free when going wider."""
@@ -78,6 +79,18 @@ class ControlRequest(Message):
     action: Action
 
 
+def _refuse_non_finite(value: JsonValue) -> JsonValue:
+    left = [value]
+    while left:
+        part = left.pop()
+        if isinstance(part, float) and not isfinite(part):
+            msg = "NaN and infinity are no JSON"
+            raise ValueError(msg)
+        if isinstance(part, dict | list):
+            left.extend(part.values() if isinstance(part, dict) else part)
+    return value
+
+
 class ControlResponse(Message):
     """The answer to one request."""
 
@@ -85,4 +98,4 @@ class ControlResponse(Message):
     ok: bool
     error: str | None = None
     """One line that says what to do. ``None`` when ``ok``."""
-    result: JsonValue = None
+    result: Annotated[JsonValue, AfterValidator(_refuse_non_finite)] = None

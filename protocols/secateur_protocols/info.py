@@ -1,8 +1,13 @@
 """The birth certificate: what a device is, said once per connection."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from secateur_protocols.ids import ModelName
 from secateur_protocols.message import Message
 from secateur_protocols.presence import Counter
+from secateur_protocols.telemetry import Bytes, DeadlineMilliseconds
 
 
 class Hardware(Message):
@@ -11,8 +16,8 @@ class Hardware(Message):
     machine: str
     """The architecture as the kernel names it: ``x86_64``, ``aarch64``, ``armv7l``."""
     cpu_model: str
-    cores: int
-    memory_bytes: int
+    cores: Annotated[int, Field(ge=1, le=65_536)]
+    memory_bytes: Bytes
     hardware_class: str
     """Like devices share it: beliefs about latency are shared within a class."""
     simulated: bool = False
@@ -24,14 +29,14 @@ class EngineInfo(Message):
 
     name: str
     version: str
-    threads: int
+    threads: Annotated[int, Field(ge=1, le=1024)]
 
 
 class ModelTask(Message):
     """One thing the device infers, as its own configuration says."""
 
     model: ModelName
-    deadline_ms: float
+    deadline_ms: DeadlineMilliseconds
     """The device's own; the operator's policy comes first."""
 
 
@@ -42,5 +47,5 @@ class Info(Message):
     agent_version: str
     hardware: Hardware
     engine: EngineInfo
-    tasks: tuple[ModelTask, ...]
+    tasks: Annotated[tuple[ModelTask, ...], Field(max_length=64)]
     labels: dict[str, str]

@@ -58,10 +58,12 @@ class TensorSpec(Message):
     name: str
     dtype: str
     """As numpy names it."""
-    shape: tuple[int, ...]
+    shape: Annotated[
+        tuple[Annotated[int, Field(ge=-1, le=2**31 - 1)], ...], Field(max_length=16)
+    ]
     """Axis sizes as stored in the file; -1 for a dynamic batch."""
     scale: float | None = None
-    zero_point: int | None = None
+    zero_point: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] | None = None
 
 
 class Golden(Message):
@@ -105,7 +107,7 @@ class Manifest(Message):
 class Ladder(Message):
     """One version of one model at several pruning levels; level 0 is dense."""
 
-    schema_version: int = 1
+    schema_version: Annotated[int, Field(ge=1, le=1024)] = 1
     model: ModelName
     version: Version
     inputs: tuple[TensorSpec, ...] = Field(min_length=1)

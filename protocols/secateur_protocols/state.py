@@ -11,7 +11,7 @@ from pydantic import Field
 from secateur_protocols.ids import Digest, ModelName, Version
 from secateur_protocols.message import Message
 from secateur_protocols.presence import Counter
-from secateur_protocols.telemetry import Bytes, Level
+from secateur_protocols.telemetry import Bytes, DeadlineMilliseconds, Level
 
 
 class LadderRef(Message):
@@ -28,7 +28,7 @@ class DesiredModel(Message):
     model: ModelName
     ladder: LadderRef
     level: Level
-    deadline_ms: Annotated[float, Field(gt=0, le=86_400_000)]
+    deadline_ms: DeadlineMilliseconds
     infeasible: bool = False
     """Nothing fits; the narrowest level is the least bad."""
     reason: Annotated[str, Field(max_length=512)]

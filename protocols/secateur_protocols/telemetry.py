@@ -15,6 +15,7 @@ from secateur_protocols.presence import Counter
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Bytes = Annotated[int, Field(ge=0, le=2**53)]
 Milliseconds = Annotated[float, Field(ge=0, le=86_400_000)]
+DeadlineMilliseconds = Annotated[float, Field(gt=0, le=86_400_000)]
 Seconds = Annotated[float, Field(ge=0, le=10**10)]
 Level = Annotated[int, Field(ge=0, le=63)]
 
