@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
 from secateur_protocols.codec import MAX_MESSAGE_BYTES, decode, decode_document, encode
 from secateur_protocols.control import ControlRequest, ControlResponse, Forget
@@ -35,6 +36,21 @@ KINDS: tuple[type[Message], ...] = (
     Telemetry,
 )
 PRESENCE = Presence(state=PresenceState.ONLINE, boot=3, session=1)
+HARDWARE: dict[str, JsonValue] = {
+    "machine": "armv7l",
+    "cpu_model": "Cortex-A7",
+    "cores": 4,
+    "memory_bytes": 2**29,
+    "hardware_class": "cortex-a7-4",
+}
+INFO: dict[str, JsonValue] = {
+    "boot": 1,
+    "agent_version": "0.1.0",
+    "hardware": HARDWARE,
+    "engine": {"name": "litert", "version": "2.1", "threads": 1},
+    "tasks": [{"model": "digits", "deadline_ms": 5.0}],
+    "labels": {"street": "Elm"},
+}
 
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 
@@ -108,6 +124,10 @@ def test_numbers_that_are_no_json_are_refused(
         decode(kind, (document % value).encode())
 
 
+def test_the_example_of_these_tests_is_valid() -> None:
+    assert decode(Info, json.dumps(INFO).encode()).labels == {"street": "Elm"}
+
+
 @pytest.mark.parametrize(
     "boot", ["true", "1.0", '"1"', "-1", "9007199254740993", "9" * 5000, "null"]
 )
@@ -116,18 +136,20 @@ def test_a_counter_is_a_whole_number_that_every_reader_holds(boot: str) -> None:
         decode(Presence, f'{{"state": "online", "boot": {boot}, "session": 1}}'.encode())
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
-        '{"boot": 1, "labels": {"a\\nforged\\u001b[31m": 1}}',
-        '{"boot": 1, "labels": {"%s": 1}}' % ("long" * 9_000),
-    ],
-)
-def test_an_error_is_one_short_printable_line_whoever_wrote_the_document(document: str) -> None:
-    with pytest.raises(MalformedMessageError) as refused:
-        decode(Info, document.encode())
+@pytest.mark.parametrize("key", ["a\nforged\x1b[31m", "long" * 9_000])
+def test_an_error_is_one_short_printable_line_whoever_wrote_the_document(key: str) -> None:
+    document = INFO | {"labels": {key: 1}}
+    with pytest.raises(MalformedMessageError, match=r"Info: labels\.") as refused:
+        decode(Info, json.dumps(document).encode())
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize("cores", [0, -1, 10**4000])
+def test_w12_what_a_device_says_of_itself_is_bounded(cores: int) -> None:
+    hardware = HARDWARE | {"cores": cores}
+    with pytest.raises(MalformedMessageError, match=r"Info: hardware\.cores"):
+        decode(Info, json.dumps(INFO | {"hardware": hardware}).encode())
 
 
 def test_an_unknown_action_is_quoted_without_its_control_characters() -> None:
