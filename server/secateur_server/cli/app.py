@@ -8,7 +8,7 @@ import sys
 import click
 import typer
 
-from secateur_server.cli import coordinator
+from secateur_server.cli import coordinator, protocol
 from secateur_server.errors import EXIT_BAD_INPUT, EXIT_FAILED, ServerError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 coordinator.register(app)
+protocol.register(app)
 
 
 def main() -> None:
