@@ -8,7 +8,7 @@ import sys
 import click
 import typer
 
-from secateur_server.cli import coordinator, protocol
+from secateur_server.cli import coordinator, demo, protocol, pruning
 from secateur_server.errors import EXIT_BAD_INPUT, EXIT_FAILED, ServerError
 
 app = typer.Typer(
@@ -19,7 +19,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 coordinator.register(app)
+demo.register(app)
 protocol.register(app)
+pruning.register(app)
 
 
 def main() -> None:

@@ -5,8 +5,10 @@ operator of two networks in lockstep. Tests hold these kernels to the engine's r
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from secateur_server.pruning.graph import Array, Graph, Operator, Parameters
 
@@ -21,6 +23,7 @@ def patches(
 
     Args:
         values: [n, h, w, c].
+        operator: A convolution or pool: its stride, padding and dilation.
         kernel: Height and width, before dilation.
         fill: What SAME padding puts around.
 
@@ -74,7 +77,8 @@ def _depthwise(seen: Array, weights: Array) -> Array:
     channels = seen.shape[-1]
     kernels = weights[0].reshape(*weights.shape[1:3], channels, -1)
     result = np.einsum("nhwabc,abcm->nhwcm", seen, kernels, optimize=True)
-    return result.reshape(*seen.shape[:3], -1)
+    flat: Array = result.reshape(*seen.shape[:3], -1)
+    return flat
 
 
 def activate(values: Array, name: str) -> Array:
@@ -99,6 +103,8 @@ def run_operator(
     """Run one operator on a batch.
 
     Args:
+        graph: Where the operator's constants are.
+        operator: Which one.
         inputs: The computed inputs, in order, constants left out.
         parameters: Of weighted operators.
 
@@ -115,9 +121,9 @@ def run_operator(
         case "AVERAGE_POOL_2D" | "MAX_POOL_2D":
             result = _pool(operator, values)
         case "MEAN":
-            axes = graph.tensors[operator.inputs[1]].data
+            axes = np.ravel(constant(graph, operator.inputs[1]))
             keep = bool(operator.options.keepDims)
-            result = values.mean(axis=tuple(int(a) for a in np.ravel(axes)), keepdims=keep)
+            result = values.mean(axis=tuple(int(each) for each in axes), keepdims=keep)
         case "RESHAPE":
             result = _reshape(graph, operator, values)
         case "SOFTMAX":
@@ -130,6 +136,15 @@ def run_operator(
             msg = f"operator {operator.kind} has no kernel"
             raise ValueError(msg)
     return activate(result, operator.activation)
+
+
+def constant(graph: Graph, index: int) -> npt.NDArray[Any]:
+    """Give the values of a constant tensor."""
+    data = graph.tensors[index].data
+    if data is None:
+        msg = f"tensor {graph.tensors[index].name} is no constant"
+        raise ValueError(msg)
+    return data
 
 
 def constant_operand(graph: Graph, operator: Operator) -> Array:
@@ -145,11 +160,13 @@ def constant_operand(graph: Graph, operator: Operator) -> Array:
 def _pool(operator: Operator, values: Array) -> Array:
     kernel = (operator.options.filterHeight, operator.options.filterWidth)
     if operator.kind == "MAX_POOL_2D":
-        return patches(values, operator, kernel, fill=-np.inf).max(axis=(3, 4))
+        largest: Array = patches(values, operator, kernel, fill=-np.inf).max(axis=(3, 4))
+        return largest
     # The average is over what lies inside the image.
     sums = patches(values, operator, kernel).sum(axis=(3, 4))
     counts = patches(np.ones_like(values[:1, :, :, :1]), operator, kernel).sum(axis=(3, 4))
-    return sums / counts
+    means: Array = sums / counts
+    return means
 
 
 def _reshape(graph: Graph, operator: Operator, values: Array) -> Array:

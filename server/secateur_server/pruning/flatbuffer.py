@@ -11,6 +11,9 @@ from ai_edge_litert import schema_py_generated as schema
 
 from secateur_server.errors import InputError
 
+Tree = Any
+"""A generated object of the schema; the generated code has no types."""
+
 MAX_BYTES = 2**31 - 1
 """Longest file that a flatbuffer without outside buffers can be."""
 
@@ -39,7 +42,7 @@ class Source:
     path: Path
     content: bytes
 
-    def tree(self) -> Any:  # noqa: ANN401 - generated code without types
+    def tree(self) -> Tree:
         """Parse it into a fresh object tree, free to be edited."""
         return schema.ModelT.InitFromPackedBuf(self.content, 0)
 
@@ -67,7 +70,7 @@ def read_model(path: Path) -> Source:
     return source
 
 
-def write_model(tree: Any) -> bytes:  # noqa: ANN401 - generated code without types
+def write_model(tree: Tree) -> bytes:
     """Pack an object tree into the bytes of a ``.tflite`` file."""
     builder = flatbuffers.Builder(1024)
     builder.Finish(tree.Pack(builder), b"TFL3")

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from secateur_server.errors import InputError
+from secateur_server.pruning.flatbuffer import Tree
 
 Array = npt.NDArray[np.float32]
 
@@ -68,7 +69,7 @@ class Operator:
     def activation(self) -> str:
         """The fused activation, ``NONE`` where there is none."""
         code = getattr(self.options, "fusedActivationFunction", 0)
-        return ACTIVATION[code]
+        return str(ACTIVATION[code])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ Parameters = Mapping[int, tuple[Array, Array | None]]
 """Weights and bias by operator index."""
 
 
-def read_graph(tree: Any) -> Graph:  # noqa: ANN401 - generated code without types
+def read_graph(tree: Tree) -> Graph:
     """View an object tree as a graph.
 
     Raises:
@@ -123,7 +124,7 @@ def read_graph(tree: Any) -> Graph:  # noqa: ANN401 - generated code without typ
     return Graph(tensors, operators, inputs, tuple(int(each) for each in subgraph.outputs))
 
 
-def _tensor(tree: Any, subgraph: Any, index: int) -> Tensor:  # noqa: ANN401 - as above
+def _tensor(tree: Tree, subgraph: Tree, index: int) -> Tensor:
     stored = subgraph.tensors[index]
     shape = tuple(
         max(1, int(size)) for size in (stored.shape if stored.shape is not None else ())
@@ -143,7 +144,7 @@ def _tensor(tree: Any, subgraph: Any, index: int) -> Tensor:  # noqa: ANN401 - a
     return Tensor(index, name, shape, data)
 
 
-def _operator(tree: Any, subgraph: Any, tensors: tuple[Tensor, ...], index: int) -> Operator:  # noqa: ANN401 - as above
+def _operator(tree: Tree, subgraph: Tree, tensors: tuple[Tensor, ...], index: int) -> Operator:
     stored = subgraph.operators[index]
     code = tree.operatorCodes[stored.opcodeIndex]
     kind = KIND.get(max(code.builtinCode, code.deprecatedBuiltinCode), "UNKNOWN")

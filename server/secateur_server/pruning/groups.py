@@ -79,7 +79,7 @@ class _Finder:
 
     def _follow(self, operator: Operator) -> None:
         output = operator.outputs[0]
-        axis = self._axes[operator.inputs[0]] if operator.inputs[0] in self._axes else None
+        axis = self._axes.get(operator.inputs[0])
         match operator.kind:
             case "CONV_2D" | "FULLY_CONNECTED":
                 self._weighted(operator)

@@ -1,0 +1,160 @@
+"""What is true of an artifact: measured by running it in the engine."""
+
+import hashlib
+import importlib.metadata
+import io
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert.interpreter import Interpreter
+
+from secateur_protocols.manifest import Accuracy, Golden, Latency, Metric, TensorSpec
+from secateur_server.errors import InputError
+from secateur_server.pruning.samples import Samples
+
+ROUNDS = 30
+"""Each level runs once per round, so that all see the machine's good and bad moments."""
+
+ROUND_S = 0.02
+"""How long one level runs in one round at least, seconds."""
+
+GOLDEN_SAMPLES = 4
+MAX_GOLDEN_BYTES = 1 << 20
+GOLDEN_TOLERANCE = 1e-3
+"""Times the largest output, or 1: engines and processors differ in the last bits of a float
+sum; a wrong kernel differs by far more."""
+
+
+@dataclass(slots=True)
+class Runner:
+    """One artifact in the engine."""
+
+    interpreter: Any
+    threads: int
+
+    def __call__(self, row: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Run one sample and give the first output, without the batch axis."""
+        detail = self.interpreter.get_input_details()[0]
+        values = row.astype(detail["dtype"], copy=False).reshape(detail["shape"])
+        self.interpreter.set_tensor(detail["index"], values)
+        self.interpreter.invoke()
+        output = self.interpreter.get_output_details()[0]
+        result: npt.NDArray[Any] = self.interpreter.get_tensor(output["index"])
+        first: npt.NDArray[Any] = result[0]
+        return first
+
+
+def load(artifact: bytes, threads: int) -> Runner:
+    """Load an artifact of ours.
+
+    Raises:
+        InputError: The engine does not take it: a fault of ours, or of the input model.
+    """
+    try:
+        interpreter = Interpreter(model_content=artifact, num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"the engine refuses the pruned model: {error}") from error
+    return Runner(interpreter, threads)
+
+
+def specs(runner: Runner) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Describe inputs and outputs."""
+    inputs, outputs = (
+        tuple(_spec(detail) for detail in details)
+        for details in (
+            runner.interpreter.get_input_details(),
+            runner.interpreter.get_output_details(),
+        )
+    )
+    return inputs, outputs
+
+
+def predictions(runner: Runner, samples: Samples) -> npt.NDArray[np.int64]:
+    """Give the largest output of every sample, [n]."""
+    return np.array([int(np.argmax(runner(row))) for row in samples.x], np.int64)
+
+
+def accuracy(
+    predicted: npt.NDArray[np.int64], dense: npt.NDArray[np.int64], samples: Samples
+) -> Accuracy:
+    """Compare with the labels, or with level 0 where there are none."""
+    metric = Metric.AGREEMENT if samples.y is None else Metric.TOP1
+    right = dense if samples.y is None else samples.y
+    return Accuracy(metric=metric, value=float(np.mean(predicted == right)), samples=len(right))
+
+
+def latencies(
+    runners: Sequence[Runner], row: npt.NDArray[Any], tick: Callable[[], None]
+) -> list[Latency]:
+    """Time all levels in turns on this machine, one sample at a time."""
+    times_ms: list[list[float]] = [[] for _ in runners]
+    for runner in runners:
+        for _ in range(3):
+            runner(row)
+    for _ in range(ROUNDS):
+        for runner, taken_ms in zip(runners, times_ms, strict=True):
+            until = time.perf_counter() + ROUND_S
+            while time.perf_counter() < until:
+                started = time.perf_counter()
+                runner(row)
+                taken_ms.append((time.perf_counter() - started) * 1e3)
+        tick()
+    return [
+        _latency(taken_ms, runner.threads)
+        for runner, taken_ms in zip(runners, times_ms, strict=True)
+    ]
+
+
+def golden(runner: Runner, samples: Samples) -> tuple[Golden, bytes]:
+    """Record inputs with their outputs, for the probe on the device."""
+    inputs = runner.interpreter.get_input_details()
+    outputs = runner.interpreter.get_output_details()
+    size = int(np.prod(inputs[0]["shape"])) * np.dtype(inputs[0]["dtype"]).itemsize
+    count = int(np.clip(MAX_GOLDEN_BYTES // max(size, 1), 1, GOLDEN_SAMPLES))
+    rows = samples.x[:count].astype(inputs[0]["dtype"])
+    arrays: dict[str, list[npt.NDArray[Any]]] = {"input_0": []}
+    for row in rows:
+        runner(row)
+        arrays["input_0"].append(row.reshape(inputs[0]["shape"]))
+        for k, detail in enumerate(outputs):
+            arrays.setdefault(f"output_{k}", []).append(
+                runner.interpreter.get_tensor(detail["index"])
+            )
+    largest = max(float(np.abs(each).max()) for each in arrays["output_0"])
+    content = io.BytesIO()
+    stacked: dict[str, Any] = {name: np.array(each) for name, each in arrays.items()}
+    np.savez_compressed(content, **stacked)
+    described = Golden(
+        digest=hashlib.sha256(content.getvalue()).hexdigest(),
+        size_bytes=len(content.getvalue()),
+        count=len(rows),
+        tolerance=GOLDEN_TOLERANCE * max(1.0, largest),
+    )
+    return described, content.getvalue()
+
+
+def _latency(taken_ms: list[float], threads: int) -> Latency:
+    return Latency(
+        p50_ms=float(np.percentile(taken_ms, 50, method="inverted_cdf")),
+        p95_ms=float(np.percentile(taken_ms, 95, method="inverted_cdf")),
+        engine=f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}",
+        threads=threads,
+        machine=platform.machine(),
+    )
+
+
+def _spec(detail: dict[str, Any]) -> TensorSpec:
+    scale, zero_point = detail["quantization"]
+    return TensorSpec(
+        name=detail["name"],
+        dtype=np.dtype(detail["dtype"]).name,
+        shape=tuple(int(size) for size in detail["shape_signature"]),
+        scale=float(scale) if scale else None,
+        zero_point=int(zero_point) if scale else None,
+    )
