@@ -9,8 +9,10 @@ import hashlib
 import os
 import queue
 import signal
+import statistics
 import sys
 import threading
+import time
 import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,7 +22,6 @@ from secateur_agent.engine import (
     Engine,
     EngineMissingError,
     InvokeError,
-    LoadedModel,
     LoadError,
     Tensor,
     find_engine,
@@ -49,7 +50,7 @@ from secateur_agent.inference.lane import Serving as Loaded
 from secateur_agent.inference.source import ReplaySource
 from secateur_protocols.ota import ReasonCode
 
-WARM_UPS = 3
+WARM_UPS = 15
 """Inferences before an artifact may answer: the first ones pay for memory and caches."""
 
 POLL_S = 0.5
@@ -143,14 +144,14 @@ class InferenceProcess:
     def _load(self, engine: Engine, threads: int, load: Load, restores: int) -> Reply:
         lane = self._lanes[load.model]
         try:
-            model = _warm(engine, threads, load, lane.source.sample)
+            loaded = _warm(engine, threads, load, lane.source.sample)
         except AgentError as error:
             return NotServing(load.ticket, load.model, error.reason, str(error))
         with self._swapping:
             if restores != self._restores[load.model]:
                 reason = ReasonCode.SUPERSEDED
                 return NotServing(load.ticket, load.model, reason, "restored meanwhile")
-            lane.replace(Loaded(load, model))
+            lane.replace(loaded)
         return Serving(load.ticket, load.model)
 
     def _reply(self, reply: Reply) -> None:
@@ -161,7 +162,7 @@ class InferenceProcess:
                 return
 
 
-def _warm(engine: Engine, threads: int, load: Load, sample: Tensor) -> LoadedModel:
+def _warm(engine: Engine, threads: int, load: Load, sample: Tensor) -> Loaded:
     """Load an artifact from bytes that hash to its digest, and run it a few times."""
     try:
         artifact = Path(load.path).read_bytes()
@@ -169,8 +170,11 @@ def _warm(engine: Engine, threads: int, load: Load, sample: Tensor) -> LoadedMod
             raise TransientError("damaged on disk", ReasonCode.DIGEST_MISMATCH)
         model = engine.load(artifact, threads)
         inputs = [model.inputs[0].encode(sample)]
+        times_s = []
         for _ in range(WARM_UPS):
+            started_s = time.perf_counter()
             model.infer(inputs)
+            times_s.append(time.perf_counter() - started_s)
     except OSError as error:
         raise TransientError(f"{error.strerror}", ReasonCode.LOAD_FAILED) from error
     except LoadError as error:
@@ -179,7 +183,7 @@ def _warm(engine: Engine, threads: int, load: Load, sample: Tensor) -> LoadedMod
         raise PermanentError(str(error), ReasonCode.WARMUP_FAILED) from error
     except MemoryError as error:
         raise TransientError("out of memory", ReasonCode.OOM) from error
-    return model
+    return Loaded(load, model, statistics.median(times_s))
 
 
 def _die(failure: threading.ExceptHookArgs) -> None:

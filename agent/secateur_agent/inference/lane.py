@@ -4,10 +4,8 @@ The artifact that serves is one reference, read once per frame and replaced betw
 no frame waits for a swap and none is answered by half of each.
 """
 
-import statistics
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,17 +17,20 @@ from secateur_agent.inference.commands import Fault, LaneSpec, Load, Reply, Watc
 from secateur_agent.inference.meter import Meter
 from secateur_agent.inference.source import Frame, ReplaySource
 
-TIMES_REMEMBERED = 31
-"""Inference times whose median a simulated slow-down multiplies: the noise of one
-inference would be multiplied with it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """An artifact that can answer."""
+    """An artifact that can answer.
+
+    Attributes:
+        warm_s: Median time of one inference while it was warmed up, back to back. It is
+            what a simulated slow-down multiplies: the noise of a single inference, and
+            its cold caches after a pause, would be multiplied with it.
+    """
 
     load: Load
     model: LoadedModel
+    warm_s: float
 
 
 @dataclass(slots=True)
@@ -62,7 +63,6 @@ class Lane(threading.Thread):
         self._serving: Serving | None = None
         self._previous: Serving | None = None
         self._probation: _Probation | None = None
-        self._times_s: deque[float] = deque(maxlen=TIMES_REMEMBERED)
 
     def run(self) -> None:
         """Answer frames until stopped."""
@@ -136,7 +136,6 @@ class Lane(threading.Thread):
         )
 
     def _become(self, serving: Serving) -> None:
-        self._times_s.clear()
         self._serving = serving
         self.meter.switched()
         self._can_serve.set()
@@ -166,20 +165,18 @@ class Lane(threading.Thread):
                 self._end_probation(probation)
 
     def _infer(self, serving: Serving, frame: Frame) -> tuple[Tensor, ...]:
-        started_s = time.monotonic()
         inputs = [serving.model.inputs[0].encode(frame.sample)]
         outputs = serving.model.infer(inputs)
         if outputs[0].dtype.kind == "f" and not np.isfinite(outputs[0]).all():
             msg = "output is not finite"
             raise InvokeError(msg)
-        self._simulate(time.monotonic() - started_s)
+        self._simulate(serving.warm_s)
         return outputs
 
-    def _simulate(self, took_s: float) -> None:
+    def _simulate(self, warm_s: float) -> None:
         """Take as long as the simulated device would."""
         if self.slowdown > 1.0:
-            self._times_s.append(took_s)
-            self._stopping.wait((self.slowdown - 1.0) * statistics.median(self._times_s))
+            time.sleep((self.slowdown - 1.0) * warm_s)
 
     def _fall_back(
         self, frame: Frame, problem: str

@@ -4,6 +4,7 @@ Whoever holds the other end may be killed: the pipe closes all the same, and the
 ends with it.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -25,7 +26,9 @@ def main() -> int:
 
 
 def _end_with_stdin(child: "subprocess.Popen[bytes]") -> None:
-    sys.stdin.buffer.read()
+    # Not sys.stdin: its lock would be held when the interpreter ends first.
+    while os.read(0, 4096):
+        pass
     child.terminate()
     try:
         child.wait(STOP_S)
