@@ -132,7 +132,7 @@ def _narrower(situation: Situation, running: int, p95_ms: float) -> Decision:
     if not fitting:
         level = max([running, *allowed])
         return Decision(level, f"{why}; nothing fits, level {level} is the least bad", True)
-    level = _most_accurate(ladder, fitting)
+    level = most_accurate(ladder, fitting)
     if under_way is not None and under_way > level:
         level = under_way  # already on its way there: changing course would only delay
     return Decision(level, f"{why}; {_promise(situation, running, p95_ms, level)}")
@@ -158,7 +158,7 @@ def _wider_or_same(situation: Situation, running: int, measured: ModelTelemetry)
     worst_ms = max(recent_ms)
     candidates = [level for level in _allowed(situation) if level < running]
     wider = _fitting(situation, running, worst_ms, candidates, policy.headroom_ratio)
-    level = _most_accurate(ladder, [running, *wider])
+    level = most_accurate(ladder, [running, *wider])
     if level == running:
         return Decision(running, stay)
     return Decision(level, f"{stay}; {_promise(situation, running, worst_ms, level)}")
@@ -196,7 +196,7 @@ def _promise(situation: Situation, running: int, p95_ms: float, level: int) -> s
     return f"level {level} predicted {predicted_ms:.3g} ms (accuracy {accuracy:.3f})"
 
 
-def _most_accurate(ladder: Ladder, levels: Iterable[int]) -> int:
+def most_accurate(ladder: Ladder, levels: Iterable[int]) -> int:
     """Choose by accuracy; of equals, the faster one."""
     return max(
         levels,

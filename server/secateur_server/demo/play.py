@@ -55,7 +55,9 @@ class Play:
         pressed, hurried = self.scenario.pressed, self.scenario.hurried
         disturbed = (pressed, hurried)
         self._until(self._all_served, SETTLE_S, "starting", "not every device began to infer")
-        self._until(self._all_settled, SETTLE_S, "settling", "not every device became dense")
+        self._until(
+            self._all_settled, SETTLE_S, "settling", "not every device reached the best level"
+        )
         before = {name: self._level(name) for name in disturbed}
         self._hold("settled")
         self.fleet.press(pressed, self.scenario.pressure)
@@ -70,7 +72,7 @@ class Play:
         self.fleet.press(pressed, None)
         self._set_deadline(hurried, None)
         self._until(
-            lambda: all(self._level(name) <= before[name] for name in disturbed),
+            lambda: all(self._level(name) == before[name] for name in disturbed),
             ADAPT_S,
             "pressure is gone",
             "not both disturbed devices came back",
@@ -91,7 +93,8 @@ class Play:
         return all(seen.model is not None for seen in self.observer.devices.values())
 
     def _all_settled(self) -> bool:
-        return all(seen.level == 0 for seen in self.observer.devices.values())
+        best = self.scenario.best
+        return all(seen.level == best for seen in self.observer.devices.values())
 
     def _set_deadline(self, device: str, deadline_ms: float | None) -> None:
         change = PolicyChange(deadline_ms=deadline_ms)
