@@ -7,7 +7,7 @@ from secateur_server.core.planner import most_accurate
 from secateur_server.errors import InputError
 
 FASTEST_MS = 6.0
-"""Latency of the best level on the fastest device: well above the operating system's own hiccups."""
+"""Latency of the best level on the fastest device: well above the system's own hiccups."""
 
 SLOWNESS = {"gateway": 1.0, "pi-4": 1.7, "pi-zero": 2.7}
 """The hardware classes, and their latency relative to the fastest."""
