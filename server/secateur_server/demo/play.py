@@ -1,5 +1,6 @@
 """The demo's story: settle, disturb two devices, see them adapt, let go, see them return."""
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from secateur_protocols.manifest import Ladder
 from secateur_server.adapters.operator import OperatorClient
 from secateur_server.demo.fleet import Fleet
 from secateur_server.demo.observer import Observer, accuracy_problem
-from secateur_server.demo.scenario import Scenario
+from secateur_server.demo.scenario import OVERLOAD, Scenario
 from secateur_server.errors import ServerError
 
 SETTLE_S = 40.0
@@ -60,8 +61,9 @@ class Play:
         )
         before = {name: self._level(name) for name in disturbed}
         self._hold("settled")
-        self.fleet.press(pressed, self.scenario.pressure)
-        self._set_deadline(hurried, self._deadline(hurried) / self.scenario.pressure)
+        # From what is measured, not from the ladder: a machine's mood is no part of the play.
+        self.fleet.press(pressed, OVERLOAD * self._deadline(pressed) / self._p95_ms(pressed))
+        self._set_deadline(hurried, self._p95_ms(hurried) / OVERLOAD)
         self._until(
             lambda: all(self._level(name) > before[name] for name in disturbed),
             ADAPT_S,
@@ -88,6 +90,13 @@ class Play:
 
     def _deadline(self, name: str) -> float:
         return next(each.deadline_ms for each in self.scenario.devices if each.name == name)
+
+    def _p95_ms(self, name: str) -> float:
+        """Give the median of what a device measured since it settled."""
+        model = self.observer.devices[name].model
+        if model is None or not model.recent_p95_ms:
+            raise ServerError(f"{name} has measured nothing yet: {self._describe()}")
+        return statistics.median(model.recent_p95_ms)
 
     def _all_served(self) -> bool:
         return all(seen.model is not None for seen in self.observer.devices.values())

@@ -15,12 +15,17 @@ SLOWNESS = {"gateway": 1.0, "pi-4": 1.7, "pi-zero": 2.7}
 SLACK = 1.8
 """Deadline relative to the best level's latency: it fits with headroom to spare."""
 
-MAX_RATE_HZ = 20.0
-WIDEST_USEFUL_RATIO = 0.9
-"""A narrower level must be at least this much faster than the best one: otherwise no
-pressure makes one fit and not the other."""
+OVERLOAD = 1.3
+"""Latency relative to the deadline that pressure, or a tighter deadline, brings about: more
+than a machine's noise, little enough for a narrower level to fit where one is much faster."""
 
-MAX_PRESSURE = 4.0
+MAX_RATE_HZ = 20.0
+MAX_UTILISATION = 0.6
+"""Share of the time that the slowest device infers under the greatest pressure."""
+
+ALIKE_RATIO = 0.9
+"""A narrower level must take at most this share of the best one's latency: otherwise there is
+nothing to adapt with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,20 +48,19 @@ class Scenario:
 
     Attributes:
         best: The level that the planner prefers while there is no pressure.
-        pressure: By how much the device under pressure becomes slower, and by how much the
-            other one's deadline becomes tighter.
+        pressed: The device that becomes slower for a while.
+        hurried: The device that gets a tighter deadline for a while.
     """
 
     devices: tuple[DevicePlan, ...]
     best: int
     rate_hz: float
-    pressure: float
     pressed: str
     hurried: str
 
 
 def make_scenario(ladder: Ladder) -> Scenario:
-    """Choose numbers under which the best level fits at first and a narrower one later.
+    """Choose hardware and deadlines under which the best level fits.
 
     Raises:
         InputError: The ladder's levels are too much alike in latency to show anything.
@@ -65,13 +69,11 @@ def make_scenario(ladder: Ladder) -> Scenario:
     best_ms = ladder.levels[best].latency.p50_ms
     narrower_ms = [each.latency.p50_ms for each in ladder.levels[best + 1 :]]
     ratio = min(narrower_ms, default=best_ms) / best_ms
-    if ratio > WIDEST_USEFUL_RATIO:
+    if ratio > ALIKE_RATIO:
         raise InputError(
             f"below level {best}, the most accurate of {ladder.model}, the fastest takes "
             f"{ratio:.0%} of its latency here: too little to show an adaptation"
         )
-    # Midway, on a logarithmic scale, between "best just misses" and "narrowest just fits".
-    pressure = min(MAX_PRESSURE, (SLACK * SLACK / ratio) ** 0.5)
     fastest_ms = max(FASTEST_MS, best_ms)
     devices = tuple(
         DevicePlan(
@@ -82,13 +84,11 @@ def make_scenario(ladder: Ladder) -> Scenario:
         )
         for name, slowness in SLOWNESS.items()
     )
-    slowest_ms = fastest_ms * max(SLOWNESS.values())
-    rate_hz = min(MAX_RATE_HZ, 1000 / (1.5 * slowest_ms * pressure))
+    slowest_ms = OVERLOAD * max(device.deadline_ms for device in devices)
     return Scenario(
         devices=devices,
         best=best,
-        rate_hz=rate_hz,
-        pressure=pressure,
+        rate_hz=min(MAX_RATE_HZ, MAX_UTILISATION * 1000 / slowest_ms),
         pressed=devices[1].name,
         hurried=devices[0].name,
     )
