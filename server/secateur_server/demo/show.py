@@ -8,13 +8,20 @@ from secateur_server.demo.observer import Observer, Seen
 def table(observer: Observer, title: str) -> Table:
     """Draw the fleet as it is now."""
     drawn = Table(title=title, expand=True)
-    for heading in ("device", "cpu", "level", "precision", "p95 / deadline ms", "accuracy"):
+    for heading in (
+        "device",
+        "cpu, free memory",
+        "level",
+        "precision",
+        "p95 / deadline ms",
+        "accuracy",
+    ):
         drawn.add_column(heading, no_wrap=True)
     drawn.add_column("last reason from the planner")
     for name, seen in observer.devices.items():
         drawn.add_row(
             name,
-            _cpu(seen),
+            _resources(seen),
             _level(seen),
             _precision(seen),
             _latency(seen),
@@ -24,9 +31,11 @@ def table(observer: Observer, title: str) -> Table:
     return drawn
 
 
-def _cpu(seen: Seen) -> str:
-    share = seen.resources.cpu_share
-    return "-" if share is None else f"{share:.0%}"
+def _resources(seen: Seen) -> str:
+    share, free = seen.resources.cpu_share, seen.resources.memory_available_bytes
+    cpu = "-" if share is None else f"{share:.0%}"
+    memory = "-" if free is None else f"{free / 1e9:.1f} GB"
+    return f"{cpu}, {memory}"
 
 
 def _level(seen: Seen) -> str:
