@@ -32,6 +32,9 @@ class Metric(StrEnum):
     """Share of samples whose largest output is the label."""
     AGREEMENT = "agreement"
     """Share of samples whose largest output is that of level 0; for sets without labels."""
+    FIDELITY = "fidelity"
+    """Share of the variance of level 0's outputs that is met; for networks that do not name
+    a class, and sets without labels."""
 
 
 class Accuracy(Message):

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 from secateur_protocols.manifest import Ladder
+from secateur_server.pruning.flatbuffer import read_model
+from secateur_server.pruning.graph import read_graph
+from secateur_server.pruning.linear import weights_of
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
 
@@ -167,15 +170,9 @@ def test_small_weights_become_zero_and_the_others_stay(
 
 
 def _weights(path: Path) -> dict[int, np.ndarray]:
-    from secateur_server.pruning.flatbuffer import read_model  # noqa: PLC0415 - as above
-    from secateur_server.pruning.graph import WEIGHTED, read_graph  # noqa: PLC0415
-
     graph = read_graph(read_model(path).tree())
-    return {
-        operator.index: graph.weights(operator)
-        for operator in graph.operators
-        if operator.kind in WEIGHTED
-    }
+    held = {operator.index: weights_of(graph, operator) for operator in graph.operators}
+    return {index: weights for index, weights in held.items() if weights is not None}
 
 
 def test_without_labels_the_metric_is_agreement_with_the_dense_level(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
-"""Write a plan into a model's object tree."""
+"""Write a changed graph back into the object tree that it was read from."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -7,117 +8,101 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from secateur_server.pruning.flatbuffer import Tree
-from secateur_server.pruning.graph import WEIGHTED, Array, Graph, Operator
-from secateur_server.pruning.groups import Grouping
-from secateur_server.pruning.reconstruction import Fitted, Kept, keep_features
+from secateur_server.pruning.graph import DTYPE, Graph, Tensor
+from secateur_server.pruning.quantization import Quantization
+
+_CODE = {dtype: code for code, dtype in DTYPE.items()}
 
 
-def apply_channels(
-    tree: Tree, graph: Graph, grouping: Grouping, kept: Kept, fitted: Fitted
-) -> None:
-    """Make the tensors of every pruned group smaller, in place."""
+def apply(tree: Tree, before: Graph, after: Graph) -> None:
+    """Make an object tree hold what a graph has become, in place.
+
+    Args:
+        tree: What ``before`` was read from.
+        before: As read.
+        after: The same tensors and operators, by number, and perhaps more tensors.
+    """
     subgraph = tree.subgraphs[0]
-    for index in grouping.axes:
-        stored = subgraph.tensors[index]
-        if len(graph.tensors[index].shape):
-            width = len(keep_features(grouping, kept, index))
-            _set_shape(stored, width)
-    for operator in graph.operators:
-        if operator.kind in WEIGHTED:
-            weights, bias = fitted.parameters[operator.index]
-            _set_data(tree, operator.inputs[1], weights)
-            if bias is not None:
-                _set_bias(tree, operator, bias)
-        elif operator.kind == "ADD":
-            _slice_constants(tree, graph, grouping, kept, operator)
-        elif operator.kind == "RESHAPE":
-            _set_target_shape(tree, operator)
+    for tensor in after.tensors[len(before.tensors) :]:
+        subgraph.tensors.append(_new_tensor(tensor))
+    for old, new in zip(before.tensors, after.tensors, strict=False):
+        if new is not old:
+            _set_shape(subgraph.tensors[new.index], new.shape)
+    for new in _constants(after):
+        if new.index >= len(before.tensors) or new is not before.tensors[new.index]:
+            _set_constant(tree, new)
+    for was, now in zip(before.operators, after.operators, strict=True):
+        if now is not was:
+            stored = subgraph.operators[now.index]
+            stored.inputs = np.array(now.inputs, np.int32)
+            stored.builtinOptions = now.options
 
 
-def apply_thresholds(tree: Tree, graph: Graph, thresholds: dict[int, float]) -> None:
-    """Set every weight below its operator's threshold to zero, in place."""
-    for index, threshold in thresholds.items():
-        operator = graph.operators[index]
-        weights = graph.weights(operator)
-        zeroed = np.where(np.abs(weights) < threshold, np.float32(0), weights)
-        _set_data(tree, operator.inputs[1], zeroed)
+def _constants(graph: Graph) -> list[Tensor]:
+    """Give one tensor per stored constant: what operators read, not what stands before it."""
+    held = {each.storage: each for each in graph.tensors if each.values is not None}
+    folded = [each for each in graph.tensors if each.values is not None]
+    held.update({each.storage: each for each in folded if each.storage != each.index})
+    return list(held.values())
 
 
-def _set_shape(stored: Tree, width: int) -> None:
+def _new_tensor(tensor: Tensor) -> Tree:
+    stored = schema.TensorT()
+    stored.name = tensor.name.encode()
+    stored.shape = np.array(tensor.shape, np.int32)
+    stored.buffer = 0
+    is_sum = tensor.quantization is not None and tensor.dtype == np.float32
+    stored.type = _CODE[np.dtype(np.int32) if is_sum else tensor.dtype or np.dtype(np.float32)]
+    if tensor.quantization is not None:
+        stored.quantization = schema.QuantizationParametersT()
+    return stored
+
+
+def _set_shape(stored: Tree, shape: tuple[int, ...]) -> None:
+    """Change the axes that changed; a dynamic axis stays dynamic."""
+    before = [] if stored.shape is None else [int(size) for size in stored.shape]
+    if len(before) != len(shape):
+        return
+    changed = [k for k in range(len(shape)) if max(before[k], 1) != shape[k]]
     for name in ("shape", "shapeSignature"):
-        shape = getattr(stored, name)
-        if shape is not None and len(shape):
-            setattr(stored, name, np.array([*shape[:-1], width], np.int32))
+        held = getattr(stored, name)
+        if held is not None and len(held) == len(shape):
+            sizes = np.array(held, np.int32)
+            sizes[changed] = [shape[k] for k in changed]
+            setattr(stored, name, sizes)
 
 
-def _set_data(tree: Tree, tensor: int, values: npt.NDArray[Any]) -> None:
-    """Give a constant other values, in a buffer of its own: buffers may be shared."""
-    stored = tree.subgraphs[0].tensors[tensor]
+def _set_constant(tree: Tree, tensor: Tensor) -> None:
+    """Write a constant's values as its type in the file holds them."""
+    stored = tree.subgraphs[0].tensors[tensor.storage]
+    dtype = DTYPE[stored.type]
+    _set_shape(stored, tensor.shape)
+    codes: npt.NDArray[Any] = np.asarray(tensor.values)
+    if tensor.quantization is not None and dtype.kind in "iu":
+        codes = tensor.quantization.quantize(codes, dtype)
+        _set_quantization(stored, tensor.quantization)
     buffer = schema.BufferT()
-    buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
-    users = [
-        each
-        for graph in tree.subgraphs
-        for each in graph.tensors
-        if each.buffer == stored.buffer
-    ]
-    if len(users) == 1:
+    content = np.ascontiguousarray(codes.astype(dtype)).tobytes()
+    buffer.data = np.frombuffer(content, np.uint8)
+    _set_buffer(tree, stored, buffer)
+
+
+def _set_quantization(stored: Tree, quantization: Quantization) -> None:
+    held = copy.copy(stored.quantization)
+    held.scale = quantization.scales.astype(np.float32)
+    held.zeroPoint = quantization.zero_points.astype(np.int64)
+    held.quantizedDimension = quantization.axis
+    held.min = held.max = None  # of the weights before; the engines do not read them
+    stored.quantization = held
+
+
+def _set_buffer(tree: Tree, stored: Tree, buffer: Tree) -> None:
+    """Give a tensor a buffer of its own: equal constants may share one."""
+    users = sum(
+        each.buffer == stored.buffer for graph in tree.subgraphs for each in graph.tensors
+    )
+    if users == 1 and stored.buffer != 0:
         tree.buffers[stored.buffer] = buffer
     else:
         tree.buffers.append(buffer)
         stored.buffer = len(tree.buffers) - 1
-    stored.shape = np.array(values.shape, np.int32)
-
-
-def _set_bias(tree: Tree, operator: Operator, bias: Array) -> None:
-    """Give an operator a bias, a new tensor if it had none."""
-    subgraph = tree.subgraphs[0]
-    stored = subgraph.operators[operator.index]
-    if len(operator.inputs) > 2 and operator.inputs[2] >= 0:  # noqa: PLR2004 - input, weights, bias
-        _set_data(tree, operator.inputs[2], bias)
-        return
-    tensor = schema.TensorT()
-    tensor.name = f"bias_of_{operator.index}".encode()
-    tensor.type = schema.TensorType.FLOAT32
-    tree.buffers.append(schema.BufferT())
-    tensor.buffer = len(tree.buffers) - 1
-    subgraph.tensors.append(tensor)
-    _set_data(tree, len(subgraph.tensors) - 1, bias)
-    inputs = [*operator.inputs[:2], len(subgraph.tensors) - 1]
-    stored.inputs = np.array(inputs, np.int32)
-
-
-def _slice_constants(
-    tree: Tree,
-    graph: Graph,
-    grouping: Grouping,
-    kept: Kept,
-    operator: Operator,
-) -> None:
-    for index in operator.inputs:
-        data = graph.tensors[index].data
-        if index in grouping.axes or data is None or data.ndim == 0 or data.shape[-1] == 1:
-            continue
-        _set_data(tree, index, data[..., keep_features(grouping, kept, operator.outputs[0])])
-
-
-def _set_target_shape(tree: Tree, operator: Operator) -> None:
-    """Make a RESHAPE's target follow its output, with the batch axis as it was."""
-    subgraph = tree.subgraphs[0]
-    width = int(subgraph.tensors[operator.outputs[0]].shape[-1])
-    options = subgraph.operators[operator.index].builtinOptions
-    if options is not None and options.newShape is not None and len(options.newShape):
-        options.newShape = _retarget(np.array(options.newShape, np.int32), width)
-    if len(operator.inputs) > 1:
-        stored = subgraph.tensors[operator.inputs[1]]
-        raw = tree.buffers[stored.buffer].data
-        if raw is not None and len(raw):
-            target = np.frombuffer(np.asarray(raw, np.uint8).tobytes(), np.int32)
-            _set_data(tree, operator.inputs[1], _retarget(target, width))
-
-
-def _retarget(target: npt.NDArray[np.int32], width: int) -> npt.NDArray[np.int32]:
-    changed = target.copy()
-    if changed[-1] != -1:
-        changed[-1] = width
-    return changed

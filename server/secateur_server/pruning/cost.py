@@ -2,23 +2,25 @@
 
 import numpy as np
 
-from secateur_server.pruning.graph import WEIGHTED, Graph, Operator
+from secateur_server.pruning.graph import Graph, Operator
+from secateur_server.pruning.linear import WEIGHTED, layout, weights_of
 
 
 def macs(graph: Graph, operator: Operator) -> int:
-    """Count the multiply-accumulates of one operator for one sample."""
-    if operator.kind not in WEIGHTED:
+    """Count the multiply-accumulates of one operator for one inference."""
+    weights = weights_of(graph, operator)
+    if operator.kind not in WEIGHTED or weights is None:
         return 0
-    weights = graph.tensors[operator.inputs[1]].shape
+    data = graph.tensors[operator.inputs[layout(operator).data]].shape
     output = graph.tensors[operator.outputs[0]].shape
-    if operator.kind == "FULLY_CONNECTED":
-        return int(np.prod(weights))
-    positions = int(np.prod(output[1:3]))
-    return positions * int(np.prod(weights))
+    if operator.kind in {"FULLY_CONNECTED", "BATCH_MATMUL"}:
+        return int(np.prod(output)) * int(weights.size) // max(output[-1], 1)
+    positions = data if operator.kind == "TRANSPOSE_CONV" else output
+    return int(np.prod(positions[:-1])) * int(weights.size)
 
 
 def total_macs(graph: Graph) -> int:
-    """Count the multiply-accumulates of one sample."""
+    """Count the multiply-accumulates of one inference."""
     return sum(macs(graph, operator) for operator in graph.operators)
 
 
@@ -26,7 +28,9 @@ def parameters(graph: Graph, operator: Operator) -> int:
     """Count the weights and biases of one operator."""
     if operator.kind not in WEIGHTED:
         return 0
-    held = [graph.tensors[k].data for k in operator.inputs[1:] if k >= 0]
+    place = layout(operator)
+    slots = [slot for slot in (place.weights, place.bias) if 0 <= slot < len(operator.inputs)]
+    held = [graph.values(operator.inputs[slot]) for slot in slots]
     return sum(int(each.size) for each in held if each is not None)
 
 

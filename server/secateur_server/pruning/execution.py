@@ -1,180 +1,212 @@
-"""Runs operators in numpy, a whole batch at once, with parameters of the caller's choice.
+"""Runs a graph in float, one operator after the other, each as a model of its own.
 
-Pruning needs what the engine does not give: inputs and pre-activation outputs of every
-operator of two networks in lockstep. Tests hold these kernels to the engine's results.
+The engine itself computes: whatever it can run, pruning can see the inputs of, with the
+engine's own padding, rounding and order of summation. One sample at a time and in the
+stored shapes, so that no operator has to know of a batch; threads share the samples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
 
-from secateur_server.pruning.graph import Array, Graph, Operator, Parameters
+from secateur_server.pruning.flatbuffer import write_model
+from secateur_server.pruning.graph import Array, Graph, Operator, Tensor
 
-SAME = 0
-"""TFLite's code of SAME padding; VALID is 1."""
+Values = npt.NDArray[Any]
+"""One tensor of many samples, [n, *shape]."""
 
+WORKERS = 2
+"""Samples are shared among so many threads; the engine lets go of Python's lock."""
 
-def patches(
-    values: Array, operator: Operator, kernel: tuple[int, int], fill: float = 0.0
-) -> Array:
-    """Cut out what each output position sees.
-
-    Args:
-        values: [n, h, w, c].
-        operator: A convolution or pool: its stride, padding and dilation.
-        kernel: Height and width, before dilation.
-        fill: What SAME padding puts around.
-
-    Returns:
-        A view, [n, out_h, out_w, kernel_h, kernel_w, c].
-    """
-    options = operator.options
-    strides = (options.strideH, options.strideW)
-    dilations = (getattr(options, "dilationHFactor", 1), getattr(options, "dilationWFactor", 1))
-    spans = [
-        (size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations, strict=True)
-    ]
-    if options.padding == SAME:
-        values = _pad_same(values, spans, strides, fill)
-    windows = np.lib.stride_tricks.sliding_window_view(values, spans, axis=(1, 2))
-    windows = windows[:, :: strides[0], :: strides[1], :, :: dilations[0], :: dilations[1]]
-    return windows.transpose(0, 1, 2, 4, 5, 3)
+_TYPE_CODE = {
+    np.dtype(name.lower()): code
+    for name, code in vars(schema.TensorType).items()
+    if name in {"FLOAT32", "INT32", "INT64", "BOOL", "INT8", "UINT8", "INT16"}
+}
 
 
-def _pad_same(
-    values: Array, spans: Sequence[int], strides: Sequence[int], fill: float
-) -> Array:
-    pads = []
-    for size, span, stride in zip(values.shape[1:3], spans, strides, strict=True):
-        total = max((-(-size // stride) - 1) * stride + span - size, 0)
-        pads.append((total // 2, total - total // 2))
-    return np.pad(values, ((0, 0), *pads, (0, 0)), constant_values=fill)
+class CannotRunError(Exception):
+    """The engine does not run this operator alone."""
 
 
-def preactivation(
-    operator: Operator, values: Array, weights: Array, bias: Array | None
-) -> Array:
-    """Give what a weighted operator computes before its fused activation."""
-    if operator.kind == "FULLY_CONNECTED":
-        flat = values.reshape(-1, weights.shape[1])
-        result = flat @ weights.T
-        if operator.options.keepNumDims:
-            result = result.reshape(*values.shape[:-1], weights.shape[0])
-    else:
-        seen = patches(values, operator, weights.shape[1:3])
-        if operator.kind == "CONV_2D":
-            rows = seen.reshape(-1, int(np.prod(weights.shape[1:])))
-            result = rows @ weights.reshape(weights.shape[0], -1).T
-            result = result.reshape(*seen.shape[:3], weights.shape[0])
-        else:
-            result = _depthwise(seen, weights)
-    return result if bias is None else result + bias
+class Frontier:
+    """The tensors of many samples that operators still to come need; no more are held."""
+
+    def __init__(self, graph: Graph, inputs: Mapping[int, Values]) -> None:
+        self.values: dict[int, Values | None] = dict(inputs)
+        self._last_use = _last_uses(graph)
+
+    def step(self, graph: Graph, operator: Operator) -> None:
+        """Run the next operator; its inputs stay until `release`."""
+        outputs = run_operator(graph, operator, self.values)
+        self.values.update(zip(operator.outputs, outputs, strict=True))
+
+    def release(self, operator: Operator) -> None:
+        """Let go of what no later operator needs."""
+        for tensor in (*operator.inputs, *operator.outputs):
+            if self._last_use.get(tensor, -1) <= operator.index:
+                self.values.pop(tensor, None)
 
 
-def _depthwise(seen: Array, weights: Array) -> Array:
-    channels = seen.shape[-1]
-    kernels = weights[0].reshape(*weights.shape[1:3], channels, -1)
-    result = np.einsum("nhwabc,abcm->nhwcm", seen, kernels, optimize=True)
-    flat: Array = result.reshape(*seen.shape[:3], -1)
-    return flat
-
-
-def activate(values: Array, name: str) -> Array:
-    """Apply an activation by TFLite's name."""
-    if name == "NONE":
-        return values
-    if name == "RELU":
-        return np.maximum(values, 0)
-    if name == "RELU6":
-        return np.clip(values, 0, 6)
-    if name == "RELU_N1_TO_1":
-        return np.clip(values, -1, 1)
-    if name == "TANH":
-        return np.tanh(values)
-    msg = f"activation {name} is not supported yet"
-    raise ValueError(msg)
+def _last_uses(graph: Graph) -> dict[int, int]:
+    return {
+        tensor: operator.index for operator in graph.operators for tensor in operator.inputs
+    }
 
 
 def run_operator(
-    graph: Graph, operator: Operator, inputs: Sequence[Array], parameters: Parameters
-) -> Array:
-    """Run one operator on a batch.
-
-    Args:
-        graph: Where the operator's constants are.
-        operator: Which one.
-        inputs: The computed inputs, in order, constants left out.
-        parameters: Of weighted operators.
+    graph: Graph, operator: Operator, values: Mapping[int, Values | None]
+) -> list[Values | None]:
+    """Run one operator on all samples.
 
     Returns:
-        The output, [n, ...].
+        Its outputs; ``None`` each where an input is missing or the engine refuses.
     """
-    values = inputs[0]
-    match operator.kind:
-        case "CONV_2D" | "DEPTHWISE_CONV_2D" | "FULLY_CONNECTED":
-            result = preactivation(operator, values, *parameters[operator.index])
-        case "ADD":
-            other = inputs[1] if len(inputs) > 1 else constant_operand(graph, operator)
-            result = values + other
-        case "AVERAGE_POOL_2D" | "MAX_POOL_2D":
-            result = _pool(operator, values)
-        case "MEAN":
-            axes = np.ravel(constant(graph, operator.inputs[1]))
-            keep = bool(operator.options.keepDims)
-            result = values.mean(axis=tuple(int(each) for each in axes), keepdims=keep)
-        case "RESHAPE":
-            result = _reshape(graph, operator, values)
-        case "SOFTMAX":
-            scaled = operator.options.beta * (values - values.max(axis=-1, keepdims=True))
-            grown = np.exp(scaled)
-            result = grown / grown.sum(axis=-1, keepdims=True)
-        case "RELU" | "RELU6":
-            return activate(values, operator.kind)
-        case _:
-            msg = f"operator {operator.kind} has no kernel"
-            raise ValueError(msg)
-    return activate(result, operator.activation)
+    nothing: list[Values | None] = [None] * len(operator.outputs)
+    computed = tuple(dict.fromkeys(graph.computed(operator)))
+    given = [values.get(tensor) for tensor in computed]
+    arrays = [each for each in given if each is not None]
+    if len(arrays) < len(given) or not arrays:
+        return nothing
+    if operator.kind in {"QUANTIZE", "DEQUANTIZE"}:
+        return [_clip(graph.tensors[operator.outputs[0]], arrays[0])]
+    if operator.kind == "RESHAPE":
+        shape = graph.tensors[operator.outputs[0]].shape
+        return [arrays[0].reshape(len(arrays[0]), *shape)]
+    try:
+        model = _alone(graph, operator, computed)
+        outputs = _invoke(model, arrays, [graph.tensors[k].shape for k in operator.outputs])
+    except (CannotRunError, ValueError, RuntimeError, TypeError):
+        return nothing
+    return [
+        _clip(graph.tensors[k], output)
+        for k, output in zip(operator.outputs, outputs, strict=True)
+    ]
 
 
-def constant(graph: Graph, index: int) -> npt.NDArray[Any]:
-    """Give the values of a constant tensor."""
-    data = graph.tensors[index].data
-    if data is None:
-        msg = f"tensor {graph.tensors[index].name} is no constant"
-        raise ValueError(msg)
-    return data
+def live_bytes(graph: Graph) -> int:
+    """Give the most that a `Frontier` holds at a time, bytes per sample."""
+    last_use = _last_uses(graph)
+    held = {tensor: _bytes(graph.tensors[tensor]) for tensor in graph.inputs}
+    most = sum(held.values())
+    for operator in graph.operators:
+        held.update({tensor: _bytes(graph.tensors[tensor]) for tensor in operator.outputs})
+        most = max(most, sum(held.values()))
+        for tensor in (*operator.inputs, *operator.outputs):
+            if last_use.get(tensor, -1) <= operator.index:
+                held.pop(tensor, None)
+    return most
 
 
-def constant_operand(graph: Graph, operator: Operator) -> Array:
-    """Give the constant input of a binary operator."""
-    for index in operator.inputs:
-        data = graph.tensors[index].data
-        if data is not None:
-            return np.asarray(data, np.float32)
-    msg = f"operator #{operator.index} has no constant input"
-    raise ValueError(msg)
+def _bytes(tensor: Tensor) -> int:
+    return 4 * int(np.prod(tensor.shape))
 
 
-def _pool(operator: Operator, values: Array) -> Array:
-    kernel = (operator.options.filterHeight, operator.options.filterWidth)
-    if operator.kind == "MAX_POOL_2D":
-        largest: Array = patches(values, operator, kernel, fill=-np.inf).max(axis=(3, 4))
-        return largest
-    # The average is over what lies inside the image.
-    sums = patches(values, operator, kernel).sum(axis=(3, 4))
-    counts = patches(np.ones_like(values[:1, :, :, :1]), operator, kernel).sum(axis=(3, 4))
-    means: Array = sums / counts
-    return means
+def _clip(tensor: Tensor, values: Values) -> Values:
+    """Saturate as the codes of a quantized tensor would: often that is the activation."""
+    if tensor.quantization is None or tensor.dtype is None or tensor.dtype.kind not in "iu":
+        return values
+    low, high = tensor.quantization.bounds(tensor.dtype)
+    clipped: Values = values.clip(low, high)
+    return clipped
 
 
-def _reshape(graph: Graph, operator: Operator, values: Array) -> Array:
-    """Reshape each sample: the channels may be fewer than in the file."""
-    before = graph.tensors[operator.inputs[0]].shape
-    after = graph.tensors[operator.outputs[0]].shape
-    if before[-1] == after[-1]:
-        return values.reshape(len(values), *after[1:-1], values.shape[-1])
-    if len(after) == 2:  # noqa: PLR2004 - flattened: [n, features]
-        return values.reshape(len(values), -1)
-    return values.reshape(len(values), *after[1:])
+def _alone(graph: Graph, operator: Operator, computed: Sequence[int]) -> bytes:
+    """Build a model of this operator only, in float."""
+    model, subgraph = schema.ModelT(), schema.SubGraphT()
+    model.version, model.buffers, model.subgraphs = 3, [schema.BufferT()], [subgraph]
+    code = schema.OperatorCodeT()
+    code.builtinCode = getattr(schema.BuiltinOperator, operator.kind, None)
+    if code.builtinCode is None:
+        raise CannotRunError
+    code.deprecatedBuiltinCode, code.version = min(code.builtinCode, 127), operator.version
+    model.operatorCodes, subgraph.tensors = [code], []
+    numbers: dict[int, int] = {-1: -1}
+    for index in (*operator.inputs, *operator.outputs):
+        if index not in numbers:
+            numbers[index] = len(subgraph.tensors)
+            subgraph.tensors.append(_tensor(model, graph.tensors[index]))
+    stored = schema.OperatorT()
+    stored.opcodeIndex = 0
+    stored.inputs = np.array([numbers[k] for k in operator.inputs], np.int32)
+    stored.outputs = np.array([numbers[k] for k in operator.outputs], np.int32)
+    stored.builtinOptions = operator.options
+    stored.builtinOptionsType = operator.stored.builtinOptionsType
+    stored.builtinOptions2 = operator.stored.builtinOptions2
+    stored.builtinOptions2Type = operator.stored.builtinOptions2Type
+    subgraph.operators = [stored]
+    subgraph.inputs = np.array([numbers[k] for k in computed], np.int32)
+    subgraph.outputs = stored.outputs
+    return write_model(model)
+
+
+def _tensor(model: Any, tensor: Tensor) -> Any:  # noqa: ANN401 - generated objects
+    if tensor.is_opaque or tensor.dtype is None:
+        raise CannotRunError
+    stored = schema.TensorT()
+    stored.name = str(tensor.index).encode()
+    stored.shape = np.array(tensor.shape, np.int32)
+    dtype = np.dtype(np.float32) if tensor.is_real else tensor.dtype
+    stored.type, stored.buffer = _TYPE_CODE[dtype], 0
+    if tensor.values is not None:
+        buffer = schema.BufferT()
+        content = np.ascontiguousarray(tensor.values, dtype).tobytes()
+        buffer.data = np.frombuffer(content, np.uint8)
+        model.buffers.append(buffer)
+        stored.buffer = len(model.buffers) - 1
+    return stored
+
+
+def _invoke(
+    model: bytes, arrays: Sequence[Values], shapes: Sequence[tuple[int, ...]]
+) -> list[Values]:
+    count = len(arrays[0])
+    parts = np.array_split(np.arange(count), min(WORKERS, count))
+    with ThreadPoolExecutor(WORKERS) as pool:
+        jobs = [
+            pool.submit(_invoke_part, model, [each[part] for each in arrays], shapes)
+            for part in parts
+        ]
+        done = [job.result() for job in jobs]
+    return [np.concatenate(pieces) for pieces in zip(*done, strict=True)]
+
+
+def _invoke_part(
+    model: bytes, arrays: Sequence[Values], shapes: Sequence[tuple[int, ...]]
+) -> list[Values]:
+    interpreter = Interpreter(model_content=model, num_threads=1)
+    interpreter.allocate_tensors()
+    feeds = [each["index"] for each in interpreter.get_input_details()]
+    wanted = interpreter.get_output_details()
+    results = [
+        np.empty((len(arrays[0]), *shape), detail["dtype"])
+        for shape, detail in zip(shapes, wanted, strict=True)
+    ]
+    for k in range(len(arrays[0])):
+        for feed, array in zip(feeds, arrays, strict=True):
+            interpreter.set_tensor(feed, array[k])
+        interpreter.invoke()
+        for result, detail in zip(results, wanted, strict=True):
+            result[k] = interpreter.get_tensor(detail["index"])
+    return results
+
+
+def as_reals(tensor: Tensor, x: npt.NDArray[Any]) -> Array:
+    """Bring samples into the form that a graph is run on.
+
+    Args:
+        tensor: The network's input.
+        x: [n, ...], real numbers, or codes in the tensor's own type.
+
+    Returns:
+        [n, *shape of the tensor]; integers only where the tensor holds plain integers.
+    """
+    laid = x.reshape(len(x), *tensor.shape)
+    if tensor.quantization is not None and laid.dtype == tensor.dtype:
+        return tensor.quantization.dequantize(laid)
+    return laid.astype(np.float32 if tensor.is_real or tensor.dtype is None else tensor.dtype)

@@ -1,8 +1,11 @@
-"""A model as operators and tensors, in the order of execution. Float32, one subgraph."""
+"""A model's main subgraph as tensors and operators, in the order of execution.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+Constants are real numbers here, whatever their type in the file, so that all that decides
+and computes is written once for float32, float16, int8 and uint8 models.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -10,29 +13,19 @@ from ai_edge_litert import schema_py_generated as schema
 
 from secateur_server.errors import InputError
 from secateur_server.pruning.flatbuffer import Tree
+from secateur_server.pruning.quantization import Quantization
 
 Array = npt.NDArray[np.float32]
 
 KIND = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
 """Operator names by code."""
 
-ACTIVATION = {
-    value: name for name, value in vars(schema.ActivationFunctionType).items() if name.isupper()
+DTYPE: dict[int, np.dtype[Any]] = {
+    code: np.dtype(name.lower())
+    for name, code in vars(schema.TensorType).items()
+    if name in {"FLOAT32", "FLOAT16", "INT8", "UINT8", "INT16", "INT32", "INT64", "BOOL"}
 }
-
-CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
-WEIGHTED = frozenset({*CONVOLUTIONS, "FULLY_CONNECTED"})
-POOLS = frozenset({"AVERAGE_POOL_2D", "MAX_POOL_2D"})
-SUPPORTED = frozenset({*WEIGHTED, *POOLS, "ADD", "RESHAPE", "SOFTMAX", "RELU", "RELU6", "MEAN"})
-
-
-class UnsupportedOperatorError(InputError):
-    """The model holds something that cannot be followed yet."""
-
-    def __init__(self, operator: str, index: int, tensor: str, why: str) -> None:
-        super().__init__(f"operator {operator} (#{index}, tensor {tensor!r}): {why}")
-        self.operator = operator
-        self.index = index
+"""The types that can be read; tensors of others are opaque."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +33,37 @@ class Tensor:
     """One tensor.
 
     Attributes:
-        shape: As stored; a dynamic axis is 1.
-        data: The values of a constant. ``None``: computed.
+        index: In the file; what pruning adds is numbered on.
+        shape: Axis sizes as stored; a dynamic axis is 1.
+        dtype: As stored. ``None``: a type that cannot be read.
+        values: Of a constant: real numbers where the type stands for such, else integers.
+            ``None``: computed, or opaque.
+        quantization: ``None``: the codes are the numbers.
+        is_opaque: A constant that is there but cannot be read: sparse, or of such a type.
+        storage: Which tensor's buffer holds the values: another one where a DEQUANTIZE
+            stands between, as in models with float16 weights.
     """
 
     index: int
     name: str
     shape: tuple[int, ...]
-    data: npt.NDArray[Any] | None
+    dtype: np.dtype[Any] | None
+    values: npt.NDArray[Any] | None = None
+    quantization: Quantization | None = None
+    is_opaque: bool = False
+    storage: int = -1
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether no operator computes it."""
+        return self.values is not None or self.is_opaque
+
+    @property
+    def is_real(self) -> bool:
+        """Whether it stands for real numbers."""
+        return self.dtype is not None and (
+            self.dtype.kind == "f" or self.quantization is not None
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +72,9 @@ class Operator:
 
     Attributes:
         inputs: Tensor indices; -1: left out.
-        options: The generated options object.
+        options: The generated options object, ``None`` where there is none.
+        stored: The generated operator itself, with whatever else it holds.
+        version: Of the operator, as the file demands it.
     """
 
     index: int
@@ -64,12 +82,8 @@ class Operator:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Any = field(repr=False)
-
-    @property
-    def activation(self) -> str:
-        """The fused activation, ``NONE`` where there is none."""
-        code = getattr(self.options, "fusedActivationFunction", 0)
-        return str(ACTIVATION[code])
+    stored: Any = field(repr=False)
+    version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,81 +95,130 @@ class Graph:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
-    def weights(self, operator: Operator) -> Array:
-        """Give a weighted operator's weights, in TFLite's layout."""
-        data = self.tensors[operator.inputs[1]].data
-        if data is None:
-            tensor = self.tensors[operator.inputs[1]].name
-            raise UnsupportedOperatorError(
-                operator.kind, operator.index, tensor, "weights are computed"
-            )
-        return np.asarray(data, np.float32)
+    def values(self, index: int) -> npt.NDArray[Any] | None:
+        """Give a constant's values; ``None``: left out, computed or opaque."""
+        return self.tensors[index].values if index >= 0 else None
 
-    def bias(self, operator: Operator) -> Array | None:
-        """Give a weighted operator's bias; ``None``: it has none."""
-        if len(operator.inputs) < 3 or operator.inputs[2] < 0:  # noqa: PLR2004 - input, weights, bias
-            return None
-        data = self.tensors[operator.inputs[2]].data
-        return None if data is None else np.asarray(data, np.float32)
+    def computed(self, operator: Operator) -> tuple[int, ...]:
+        """Give the inputs that are no constants, in order."""
+        return tuple(k for k in operator.inputs if k >= 0 and not self.tensors[k].is_constant)
 
+    def users(self, tensor: int) -> tuple[int, ...]:
+        """Give the operators that read a tensor, or another one with the same storage."""
+        storage = self.tensors[tensor].storage
+        return tuple(
+            operator.index
+            for operator in self.operators
+            for k in operator.inputs
+            if k >= 0 and self.tensors[k].storage == storage and operator.kind != "DEQUANTIZE"
+        )
 
-Parameters = Mapping[int, tuple[Array, Array | None]]
-"""Weights and bias by operator index."""
+    def with_values(
+        self, index: int, values: npt.NDArray[Any], quantization: Quantization | None
+    ) -> Self:
+        """Give a constant other values of the same shape."""
+        tensors = list(self.tensors)
+        tensors[index] = replace(tensors[index], values=values, quantization=quantization)
+        return replace(self, tensors=tuple(tensors))
+
+    def with_constant(self, operator: int, slot: int, values: npt.NDArray[Any]) -> Self:
+        """Give one input of one operator other values, as a tensor of its own."""
+        before = self.operators[operator]
+        slots = [*before.inputs, *[-1] * (slot + 1 - len(before.inputs))]
+        old = self.tensors[slots[slot]] if slots[slot] >= 0 else None
+        added = Tensor(
+            index=len(self.tensors),
+            name=f"{old.name if old else 'bias'}/{operator}",
+            shape=values.shape,
+            dtype=old.dtype if old else values.dtype,
+            values=values,
+            quantization=old.quantization if old else None,
+            storage=len(self.tensors),
+        )
+        slots[slot] = added.index
+        operators = list(self.operators)
+        operators[operator] = replace(before, inputs=tuple(slots))
+        return replace(self, tensors=(*self.tensors, added), operators=tuple(operators))
 
 
 def read_graph(tree: Tree) -> Graph:
-    """View an object tree as a graph.
+    """View the main subgraph of an object tree as a graph.
 
     Raises:
-        UnsupportedOperatorError: It holds an operator, a type or a structure that cannot
-            be pruned yet; names operator, index and tensor.
-        InputError: It has more than one subgraph or input.
+        InputError: It has no subgraph or no input.
     """
-    if len(tree.subgraphs) != 1:
-        raise InputError(f"the model has {len(tree.subgraphs)} subgraphs; one is supported")
+    if not tree.subgraphs or tree.subgraphs[0].inputs is None:
+        raise InputError("the model has no subgraph with an input")
     subgraph = tree.subgraphs[0]
-    if len(subgraph.inputs) != 1:
-        raise InputError(f"the model has {len(subgraph.inputs)} inputs; one is supported")
-    tensors = tuple(_tensor(tree, subgraph, k) for k in range(len(subgraph.tensors)))
+    tensors = [_tensor(tree, subgraph, k) for k in range(len(subgraph.tensors))]
     operators = tuple(
-        _operator(tree, subgraph, tensors, k) for k in range(len(subgraph.operators))
+        _operator(tree, each, k) for k, each in enumerate(subgraph.operators or ())
     )
-    inputs = tuple(int(each) for each in subgraph.inputs)
-    return Graph(tensors, operators, inputs, tuple(int(each) for each in subgraph.outputs))
+    for operator in operators:
+        _fold(tensors, operator)
+    return Graph(
+        tuple(tensors), operators, _indices(subgraph.inputs), _indices(subgraph.outputs)
+    )
 
 
 def _tensor(tree: Tree, subgraph: Tree, index: int) -> Tensor:
     stored = subgraph.tensors[index]
-    shape = tuple(
-        max(1, int(size)) for size in (stored.shape if stored.shape is not None else ())
-    )
-    name = stored.name.decode(errors="replace") if stored.name else f"#{index}"
+    shape = tuple(max(1, size) for size in _indices(stored.shape))
+    dtype = DTYPE.get(stored.type)
+    quantization = _quantization(stored)
     raw = tree.buffers[stored.buffer].data
-    data = None
-    if raw is not None and len(raw):
-        dtype = {
-            schema.TensorType.FLOAT32: np.float32,
-            schema.TensorType.INT32: np.int32,
-            schema.TensorType.INT64: np.int64,
-        }.get(stored.type)
-        content = np.asarray(raw, np.uint8).tobytes()
-        if dtype is not None:
-            data = np.frombuffer(content, dtype).reshape(shape)
-    return Tensor(index, name, shape, data)
+    content = b"" if raw is None else np.asarray(raw, np.uint8).tobytes()
+    is_opaque, values = False, None
+    if content or stored.sparsity is not None:
+        fits = dtype is not None and len(content) == dtype.itemsize * int(np.prod(shape))
+        is_opaque = stored.sparsity is not None or not fits
+    if content and not is_opaque and dtype is not None:
+        values = _reals(np.frombuffer(content, dtype).reshape(shape), quantization)
+    name = stored.name.decode(errors="replace") if stored.name else f"#{index}"
+    return Tensor(index, name, shape, dtype, values, quantization, is_opaque, index)
 
 
-def _operator(tree: Tree, subgraph: Tree, tensors: tuple[Tensor, ...], index: int) -> Operator:
-    stored = subgraph.operators[index]
+def _reals(codes: npt.NDArray[Any], quantization: Quantization | None) -> npt.NDArray[Any]:
+    if quantization is not None:
+        return quantization.dequantize(codes)
+    return codes.astype(np.float32) if codes.dtype.kind == "f" else codes
+
+
+def _quantization(stored: Tree) -> Quantization | None:
+    given = stored.quantization
+    if given is None or given.scale is None or not len(given.scale):
+        return None
+    scales = np.asarray(given.scale, np.float64)
+    zero_points = np.zeros(len(scales), np.int64)
+    if given.zeroPoint is not None and len(given.zeroPoint) == len(scales):
+        zero_points = np.asarray(given.zeroPoint, np.int64)
+    return Quantization(scales, zero_points, int(given.quantizedDimension))
+
+
+def _operator(tree: Tree, stored: Tree, index: int) -> Operator:
     code = tree.operatorCodes[stored.opcodeIndex]
     kind = KIND.get(max(code.builtinCode, code.deprecatedBuiltinCode), "UNKNOWN")
-    inputs = tuple(int(each) for each in stored.inputs)
-    outputs = tuple(int(each) for each in stored.outputs)
-    operator = Operator(index, kind, inputs, outputs, stored.builtinOptions)
-    if kind not in SUPPORTED:
-        name = tensors[outputs[0]].name if outputs else "-"
-        raise UnsupportedOperatorError(kind, index, name, "not supported yet")
-    for each in (*inputs[:1], *outputs, *(inputs[1:2] if kind in WEIGHTED else ())):
-        if subgraph.tensors[each].type != schema.TensorType.FLOAT32:
-            why = "only float32 models are supported yet"
-            raise UnsupportedOperatorError(kind, index, tensors[each].name, why)
-    return operator
+    if kind == "CUSTOM" and code.customCode:
+        kind = f"CUSTOM {code.customCode.decode(errors='replace')}"
+    return Operator(
+        index=index,
+        kind=kind,
+        inputs=_indices(stored.inputs),
+        outputs=_indices(stored.outputs),
+        options=stored.builtinOptions,
+        stored=stored,
+        version=int(code.version),
+    )
+
+
+def _fold(tensors: list[Tensor], operator: Operator) -> None:
+    """Read what a DEQUANTIZE makes of a constant as that constant."""
+    if operator.kind != "DEQUANTIZE" or not operator.inputs or not operator.outputs:
+        return
+    source, output = tensors[operator.inputs[0]], tensors[operator.outputs[0]]
+    if source.values is not None:
+        tensors[output.index] = replace(output, values=source.values, storage=source.index)
+
+
+def _indices(stored: Any) -> tuple[int, ...]:  # noqa: ANN401 - a numpy vector, a list or None
+    return () if stored is None else tuple(int(each) for each in stored)

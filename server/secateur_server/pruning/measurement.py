@@ -39,14 +39,20 @@ class Runner:
         self._input = interpreter.get_input_details()[0]
         self._output_index = interpreter.get_output_details()[0]["index"]
 
-    def __call__(self, row: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Run one sample and give the first output, without the batch axis."""
-        values = row.astype(self._input["dtype"], copy=False).reshape(self._input["shape"])
-        self.interpreter.set_tensor(self._input["index"], values)
+    def __call__(self, codes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Run one sample, as `encode` gives it, and give the first output."""
+        self.interpreter.set_tensor(self._input["index"], codes)
         self.interpreter.invoke()
         result: npt.NDArray[Any] = self.interpreter.get_tensor(self._output_index)
-        first: npt.NDArray[Any] = result[0]
-        return first
+        return result
+
+    def encode(self, row: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Bring a sample into the input's type and shape; real numbers are quantized."""
+        dtype, (scale, zero_point) = self._input["dtype"], self._input["quantization"]
+        if scale and row.dtype != dtype:
+            limits = np.iinfo(dtype)
+            row = np.rint(row / scale + zero_point).clip(limits.min, limits.max)
+        return row.astype(dtype).reshape(self._input["shape"])
 
 
 def load(artifact: bytes, threads: int) -> Runner:
@@ -75,18 +81,46 @@ def specs(runner: Runner) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...
     return inputs, outputs
 
 
-def predictions(runner: Runner, samples: Samples) -> npt.NDArray[np.int64]:
-    """Give the largest output of every sample, [n]."""
-    return np.array([int(np.argmax(runner(row))) for row in samples.x], np.int64)
+def outputs(runner: Runner, samples: Samples) -> npt.NDArray[np.float32]:
+    """Give the first output of every sample as real numbers, [n, *shape]."""
+    detail = runner.interpreter.get_output_details()[0]
+    scale, zero_point = detail["quantization"]
+    codes = np.array([runner(runner.encode(row)) for row in samples.x], np.float32)
+    return (codes - zero_point) * scale if scale else codes
 
 
 def accuracy(
-    predicted: npt.NDArray[np.int64], dense: npt.NDArray[np.int64], samples: Samples
+    found: npt.NDArray[np.float32],
+    dense: npt.NDArray[np.float32],
+    samples: Samples,
+    *,
+    is_classifier: bool,
 ) -> Accuracy:
-    """Compare with the labels, or with level 0 where there are none."""
-    metric = Metric.AGREEMENT if samples.y is None else Metric.TOP1
-    right = dense if samples.y is None else samples.y
-    return Accuracy(metric=metric, value=float(np.mean(predicted == right)), samples=len(right))
+    """Compare outputs with the labels, or with level 0 where there are none.
+
+    Args:
+        found: [n, *shape] of the level in question.
+        dense: The same of level 0.
+        samples: With labels or without.
+        is_classifier: Whether the last axis holds one number per class.
+    """
+    count = len(samples.x)
+    if samples.y is not None:
+        value = float(np.mean(found.reshape(count, -1).argmax(axis=1) == samples.y))
+        return Accuracy(metric=Metric.TOP1, value=value, samples=count)
+    if is_classifier:
+        value = float(np.mean(found.argmax(axis=-1) == dense.argmax(axis=-1)))
+        return Accuracy(metric=Metric.AGREEMENT, value=value, samples=count)
+    return Accuracy(metric=Metric.FIDELITY, value=_fidelity(found, dense), samples=count)
+
+
+def _fidelity(found: npt.NDArray[np.float32], dense: npt.NDArray[np.float32]) -> float:
+    """Give the share of the variance of the dense outputs that is met, 0 to 1."""
+    error = float(((found - dense) ** 2).sum())
+    spread = float(((dense - dense.mean(axis=0)) ** 2).sum())
+    if not np.isfinite(error):
+        return 0.0
+    return 1.0 if error == 0 else max(0.0, 1.0 - error / max(spread, 1e-30))
 
 
 def latencies(
@@ -94,15 +128,16 @@ def latencies(
 ) -> list[Latency]:
     """Time all levels in turns on this machine, one sample at a time."""
     times_ms: list[list[float]] = [[] for _ in runners]
+    codes = runners[0].encode(row)
     for runner in runners:
         for _ in range(3):
-            runner(row)
+            runner(codes)
     for _ in range(ROUNDS):
         for runner, taken_ms in zip(runners, times_ms, strict=True):
             until = time.perf_counter() + ROUND_S
             while time.perf_counter() < until:
                 started = time.perf_counter()
-                runner(row)
+                runner(codes)
                 taken_ms.append((time.perf_counter() - started) * 1e3)
         tick()
     return [
@@ -117,11 +152,11 @@ def golden(runner: Runner, samples: Samples) -> tuple[Golden, bytes]:
     outputs = runner.interpreter.get_output_details()
     size = int(np.prod(inputs[0]["shape"])) * np.dtype(inputs[0]["dtype"]).itemsize
     count = int(np.clip(MAX_GOLDEN_BYTES // max(size, 1), 1, GOLDEN_SAMPLES))
-    rows = samples.x[:count].astype(inputs[0]["dtype"])
+    rows = [runner.encode(row) for row in samples.x[:count]]
     arrays: dict[str, list[npt.NDArray[Any]]] = {"input_0": []}
     for row in rows:
         runner(row)
-        arrays["input_0"].append(row.reshape(inputs[0]["shape"]))
+        arrays["input_0"].append(row)
         for k, detail in enumerate(outputs):
             arrays.setdefault(f"output_{k}", []).append(
                 runner.interpreter.get_tensor(detail["index"])

@@ -1,8 +1,14 @@
-"""What leaves, as data: printed, compared, stored beside the ladder."""
+"""What leaves, as data: printed, compared, stored beside the ladder, applied again."""
 
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
+
+from secateur_server.pruning.channels import ChannelGroup, Channels
+from secateur_server.pruning.narrowing import Stays, everything
+from secateur_server.pruning.saliency import Ranking
 
 
 class _Plan(BaseModel):
@@ -13,7 +19,7 @@ class GroupPlan(_Plan):
     """The channels of one group that stay.
 
     Attributes:
-        group: The tensor that names it.
+        group: The group's key.
         size: Channels before.
         kept: Indices of those that stay, ascending.
     """
@@ -25,11 +31,10 @@ class GroupPlan(_Plan):
 
 
 class ChannelPlan(_Plan):
-    """Remove channels. ``ratio`` is what was asked of every group."""
+    """Remove channels. ``rule`` is how they were chosen, in words."""
 
     kind: Literal["channel"] = "channel"
-    ratio: float
-    saliency: str
+    rule: str
     groups: tuple[GroupPlan, ...]
 
 
@@ -47,3 +52,37 @@ class WeightPlan(_Plan):
 
 
 PruningPlan = ChannelPlan | WeightPlan
+
+
+def plan_channels(
+    groups: Iterable[ChannelGroup],
+    rankings: Mapping[int, Ranking],
+    leaving: Mapping[int, int],
+    rule: str,
+) -> ChannelPlan:
+    """Take the least missed channels out of each group.
+
+    Args:
+        groups: Those that channels may leave.
+        rankings: By the group's key.
+        leaving: How many leave, by the group's key; one always stays.
+        rule: How the numbers came about, in words.
+    """
+    plans = []
+    for group in groups:
+        count = min(leaving[group.key], group.size - 1)
+        gone = set(rankings[group.key].order[:count])
+        kept = tuple(channel for channel in range(group.size) if channel not in gone)
+        plans.append(GroupPlan(group=group.key, name=group.name, size=group.size, kept=kept))
+    return ChannelPlan(rule=rule, groups=tuple(plans))
+
+
+def staying(plan: ChannelPlan, channels: Channels) -> Stays:
+    """Say of every unit whether it stays under a plan."""
+    groups = {group.key: group for group in channels.groups}
+    stays = everything(channels)
+    for each in plan.groups:
+        units = groups[each.group].channels
+        gone = np.setdiff1d(np.arange(len(units)), each.kept)
+        stays[units[gone]] = False
+    return stays

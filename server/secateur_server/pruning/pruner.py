@@ -16,23 +16,28 @@ from secateur_protocols.codec import first_problem
 from secateur_protocols.manifest import Ladder, Manifest, Precision
 from secateur_server.errors import InputError, NothingToDoError, ServerError
 from secateur_server.pruning import measurement
-from secateur_server.pruning.apply import apply_channels, apply_thresholds
+from secateur_server.pruning.apply import apply
+from secateur_server.pruning.channels import find_channels
 from secateur_server.pruning.cost import total_macs, total_parameters
+from secateur_server.pruning.execution import Values, as_reals, live_bytes
 from secateur_server.pruning.flatbuffer import Source, read_model, write_model
-from secateur_server.pruning.graph import WEIGHTED, Array, Graph, read_graph
-from secateur_server.pruning.groups import Grouping, find_groups
-from secateur_server.pruning.plan import ChannelPlan, GroupPlan, PruningPlan, WeightPlan
-from secateur_server.pruning.reconstruction import measure_consumers, reconstruct, run_original
-from secateur_server.pruning.saliency import Saliency, l1_order, random_order, removal_order
+from secateur_server.pruning.graph import Array, Graph, read_graph
+from secateur_server.pruning.linear import layout, weights_of
+from secateur_server.pruning.plan import PruningPlan, WeightPlan, plan_channels, staying
+from secateur_server.pruning.reconstruction import reconstruct
+from secateur_server.pruning.rules import RULES
+from secateur_server.pruning.saliency import Ranking, Saliency
 from secateur_server.pruning.samples import Samples, read_samples
+from secateur_server.pruning.selection import free_groups, measure_inputs, rank_group
 
 DEFAULT_LEVELS = 5
 WIDEST_RATIO = 0.75
 """Share of the channels, or of the weights, that the narrowest level of a ladder loses when
 nothing else is asked for."""
 
-MAX_ACTIVATION_BYTES = 2**30
-"""Of the calibration set's activations of one network: of more, fewer samples are used."""
+MAX_ACTIVATION_BYTES = 3 * 2**29
+"""Of the calibration set's activations that are held at a time: of more, fewer samples are
+used."""
 
 
 class Method(StrEnum):
@@ -95,7 +100,9 @@ def prune(request: PruneRequest) -> Ladder:
     _check_out(request.out_dir)
     source = read_model(request.model_path)
     graph = read_graph(source.tree())
-    shape = graph.tensors[graph.inputs[0]].shape[1:]
+    if len(graph.inputs) != 1:
+        raise InputError(f"{request.model_path} has {len(graph.inputs)} inputs, not one")
+    shape = graph.tensors[graph.inputs[0]].shape
     calibration = read_samples(request.calibration_path, shape)
     evaluation = read_samples(request.evaluation_path, shape)
     dense = _Candidate(
@@ -105,7 +112,7 @@ def prune(request: PruneRequest) -> Ladder:
         narrower = _channel_candidates(request, source, graph, calibration, amounts)
     else:
         narrower = _weight_candidates(request, source, graph, amounts)
-    ladder, files = _measure(request, [dense, *narrower], evaluation)
+    ladder, files = _measure(request, graph, [dense, *narrower], evaluation)
     _write(request.out_dir, ladder, files)
     return ladder
 
@@ -133,107 +140,68 @@ def _channel_candidates(
     calibration: Samples,
     ratios: Sequence[float],
 ) -> list[_Candidate]:
-    grouping = find_groups(graph)
-    free = [key for key, group in grouping.groups.items() if _is_free(group.frozen, group.size)]
-    free = [key for key in free if grouping.groups[key].consumers]
-    if not free:
+    channels = find_channels(graph, RULES)
+    groups = free_groups(graph, channels)
+    if not groups:
         raise NothingToDoError(f"{request.model_path} has no channel that may leave")
-    request.progress(0.05, "running the original on the calibration set")
-    original = run_original(graph, _calibrating(graph, calibration))
-    orders: dict[int, list[int]] = {}
-    for done, key in enumerate(free):
-        request.progress(0.1 + 0.3 * done / len(free), f"ranking {grouping.groups[key].name}")
-        orders[key] = _order(request, graph, grouping, key, original)
+    x = _calibrating(graph, calibration)
+    tick = lambda share: request.progress(0.3 * share, "running the calibration set")  # noqa: E731
+    moments = measure_inputs(graph, channels, x, tick)
+    rankings: dict[int, Ranking] = {}
+    for done, group in enumerate(groups):
+        request.progress(0.3 + 0.1 * done / len(groups), f"ranking {group.name}")
+        rankings[group.key] = rank_group(
+            graph, channels, group, moments, request.saliency, seed=request.seed
+        )
     candidates = []
     for done, ratio in enumerate(ratios):
-        share = 0.4 + 0.3 * done / len(ratios)
-        request.progress(share, f"reconstructing level {done + 1}")
-        plan = _plan(grouping, orders, ratio, request.saliency)
-        candidates.append(_pruned(source, graph, grouping, plan, original))
+        request.progress(0.4 + 0.3 * done / len(ratios), f"reconstructing level {done + 1}")
+        leaving = {group.key: round(ratio * group.size) for group in groups}
+        words = f"channel ratio={ratio:.4g} saliency={request.saliency}"
+        plan = plan_channels(groups, rankings, leaving, words)
+        pruned = reconstruct(graph, channels, staying(plan, channels), x)
+        candidates.append(_candidate(words, source, graph, pruned, plan))
     return candidates
 
 
-def _is_free(frozen: str, size: int) -> bool:
-    return not frozen and size > 1
+def _calibrating(graph: Graph, calibration: Samples) -> Values:
+    """Take as many samples as memory allows: of two networks, what is held at a time."""
+    most = max(1, MAX_ACTIVATION_BYTES // (2 * live_bytes(graph)))
+    return as_reals(graph.tensors[graph.inputs[0]], calibration.x[:most])
 
 
-def _calibrating(graph: Graph, calibration: Samples) -> Array:
-    """Take as many samples as memory allows."""
-    per_sample = 4 * sum(
-        int(np.prod(each.shape)) for each in graph.tensors if each.data is None
-    )
-    count = max(1, min(len(calibration.x), MAX_ACTIVATION_BYTES // max(per_sample, 1)))
-    rows: Array = calibration.x[:count].astype(np.float32)
-    return rows
-
-
-def _order(
-    request: PruneRequest,
-    graph: Graph,
-    grouping: Grouping,
-    key: int,
-    original: dict[int, Array],
-) -> list[int]:
-    group = grouping.groups[key]
-    match request.saliency:
-        case Saliency.OBS:
-            consumers = measure_consumers(graph, grouping, key, original)
-            return removal_order(group.size, consumers, group.size - 1)
-        case Saliency.L1:
-            return l1_order(graph, group)
-        case Saliency.RANDOM:
-            return random_order(group.size, request.seed)
-
-
-def _plan(
-    grouping: Grouping, orders: dict[int, list[int]], ratio: float, saliency: Saliency
-) -> ChannelPlan:
-    plans = []
-    for key, order in orders.items():
-        group = grouping.groups[key]
-        leaving = set(order[: min(round(ratio * group.size), group.size - 1)])
-        kept = tuple(channel for channel in range(group.size) if channel not in leaving)
-        plans.append(GroupPlan(group=key, name=group.name, size=group.size, kept=kept))
-    return ChannelPlan(ratio=ratio, saliency=saliency, groups=tuple(plans))
-
-
-def _pruned(
-    source: Source,
-    graph: Graph,
-    grouping: Grouping,
-    plan: ChannelPlan,
-    original: dict[int, Array],
+def _candidate(
+    words: str, source: Source, graph: Graph, pruned: Graph, plan: PruningPlan
 ) -> _Candidate:
-    kept = {
-        each.group: np.array(each.kept) for each in plan.groups if len(each.kept) < each.size
-    }
-    fitted = reconstruct(graph, grouping, kept, original)
     tree = source.tree()
-    apply_channels(tree, graph, grouping, kept, fitted)
-    content = write_model(tree)
-    smaller = read_graph(tree)
-    words = f"channel ratio={plan.ratio:.4g} saliency={plan.saliency}"
-    return _Candidate(words, content, plan, total_macs(smaller), total_parameters(smaller))
+    apply(tree, graph, pruned)
+    counts = total_macs(pruned), total_parameters(pruned)
+    return _Candidate(words, write_model(tree), plan, *counts)
 
 
 def _weight_candidates(
     request: PruneRequest, source: Source, graph: Graph, amounts: Sequence[float]
 ) -> list[_Candidate]:
-    weighted = [operator for operator in graph.operators if operator.kind in WEIGHTED]
-    if not weighted:
+    weights = {
+        operator.index: held
+        for operator in graph.operators
+        if (held := weights_of(graph, operator)) is not None
+    }
+    if not weights:
         raise NothingToDoError(f"{request.model_path} has no weights")
     candidates = []
     for amount in amounts:
-        thresholds = {
-            operator.index: _threshold(request.method, graph.weights(operator), amount)
-            for operator in weighted
-        }
+        pruned = graph
+        thresholds: dict[int, float] = {}
+        for index, held in weights.items():
+            operator = graph.operators[index]
+            tensor = graph.tensors[operator.inputs[layout(operator).weights]]
+            thresholds[index] = _threshold(request.method, held, amount)
+            zeroed = np.where(np.abs(held) < thresholds[index], np.float32(0), held)
+            pruned = pruned.with_values(tensor.index, zeroed, tensor.quantization)
         words = f"{request.method} {amount:.4g}"
         plan = WeightPlan(rule=words, thresholds=thresholds)
-        tree = source.tree()
-        apply_thresholds(tree, graph, thresholds)
-        counts = total_macs(graph), total_parameters(graph)
-        candidates.append(_Candidate(words, write_model(tree), plan, *counts))
+        candidates.append(_candidate(words, source, graph, pruned, plan))
     return candidates
 
 
@@ -250,30 +218,34 @@ def _threshold(method: Method, weights: Array, amount: float) -> float:
 
 
 def _measure(
-    request: PruneRequest, candidates: list[_Candidate], evaluation: Samples
+    request: PruneRequest, graph: Graph, candidates: list[_Candidate], evaluation: Samples
 ) -> tuple[Ladder, dict[str, bytes]]:
     distinct = list({each.content: each for each in candidates}.values())
     if len(distinct) == 1:
         raise NothingToDoError(f"{request.method} takes nothing away: ask for more")
     request.progress(0.7, "measuring accuracy")
     runners = [measurement.load(each.content, request.threads) for each in distinct]
-    predicted = [measurement.predictions(runner, evaluation) for runner in runners]
+    found = [measurement.outputs(runner, evaluation) for runner in runners]
+    is_classifier = _is_classifier(graph)
     request.progress(0.85, "measuring latency")
     latencies = measurement.latencies(runners, evaluation.x[0], lambda: None)
     files: dict[str, bytes] = {}
     manifests: list[Manifest] = []
+    precision = precision_of(graph)
     for k, candidate in enumerate(distinct):
         level = len(manifests)
         described, golden = measurement.golden(runners[k], evaluation)
         manifest = Manifest(
             level=level,
-            precision=Precision.FLOAT32,
+            precision=precision,
             method=candidate.method,
             digest=hashlib.sha256(candidate.content).hexdigest(),
             size_bytes=len(candidate.content),
             macs=candidate.macs,
             parameters=candidate.parameters,
-            accuracy=measurement.accuracy(predicted[k], predicted[0], evaluation),
+            accuracy=measurement.accuracy(
+                found[k], found[0], evaluation, is_classifier=is_classifier
+            ),
             latency=latencies[k],
             golden=described,
             parent=manifests[0].digest if manifests else None,
@@ -296,6 +268,37 @@ def _measure(
         raise InputError(first_problem(error)) from error
     files["ladder.json"] = ladder.model_dump_json(indent=1, exclude_none=True).encode()
     return ladder, files
+
+
+def _is_classifier(graph: Graph) -> bool:
+    """Whether the first output comes from a SOFTMAX: then the largest number is the answer."""
+    makers = {output: operator for operator in graph.operators for output in operator.outputs}
+    maker = makers.get(graph.outputs[0])
+    while maker is not None and maker.kind in {"QUANTIZE", "DEQUANTIZE", "RESHAPE"}:
+        maker = makers.get(maker.inputs[0])
+    return maker is not None and maker.kind in {"SOFTMAX", "LOG_SOFTMAX"}
+
+
+def precision_of(graph: Graph) -> Precision:
+    """Name the precision of a model by its weights and by what they are applied to."""
+    kinds = set()
+    for operator in graph.operators:
+        if weights_of(graph, operator) is None:
+            continue
+        place = layout(operator)
+        weights = graph.tensors[graph.tensors[operator.inputs[place.weights]].storage].dtype
+        data = graph.tensors[operator.inputs[place.data]].dtype
+        kinds.add((str(weights), str(data)))
+    named = {
+        ("float32", "float32"): Precision.FLOAT32,
+        ("float16", "float32"): Precision.FLOAT16,
+        ("int8", "float32"): Precision.HYBRID,
+        ("int8", "int8"): Precision.INT8,
+        ("uint8", "uint8"): Precision.UINT8,
+    }
+    if len(kinds) == 1:
+        return named.get(kinds.pop(), Precision.OTHER)
+    return Precision.FLOAT32 if not kinds else Precision.OTHER
 
 
 def _legal_name(path: Path) -> str:

@@ -1,23 +1,31 @@
 """Least squares: let every consumer make up for what left, front to back.
 
 Two networks run in lockstep on the calibration set, the original and the pruned one. At
-each consumer of a pruned group the weights that stay are fitted so that on the inputs it
-now gets it computes what the original computed before its activation.
+each consumer of pruned channels the weights that stay are fitted so that on the inputs it
+now gets it computes what the original computed before its activation. Errors of the layers
+before are seen and made up for as well.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import numpy as np
-import numpy.typing as npt
 
-from secateur_server.pruning.execution import patches, run_operator
-from secateur_server.pruning.graph import WEIGHTED, Array, Graph, Operator
-from secateur_server.pruning.groups import Grouping
-from secateur_server.pruning.saliency import Consumer, Matrix
-
-MAX_ROWS = 32_768
-"""Positions used for one fit: second moments of a few thousand features are settled."""
+from secateur_server.pruning.channels import Channels
+from secateur_server.pruning.execution import Frontier, Values
+from secateur_server.pruning.graph import Array, Graph, Operator
+from secateur_server.pruning.linear import (
+    NO_BIAS,
+    as_matrix,
+    bias_of,
+    from_matrix,
+    has_movable_features,
+    is_linear,
+    layout,
+    output_units,
+    rows,
+    weights_of,
+)
+from secateur_server.pruning.moments import Matrix, Moments, pieces
+from secateur_server.pruning.narrowing import Stays, narrow
+from secateur_server.pruning.quantization import Quantization
 
 RIDGE = 1e-3
 """Pull towards the weights that are there, times the mean second moment."""
@@ -27,192 +35,148 @@ RIDGE_FEW = 1e-2
 
 FEW_SAMPLES = 150
 
-Kept = Mapping[int, npt.NDArray[np.intp]]
-"""Channels that stay, ascending, by group; groups that are left out keep all."""
 
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """Weights and biases of the pruned network, by operator index, in TFLite's layouts."""
-
-    parameters: dict[int, tuple[Array, Array | None]]
-
-
-def original_parameters(graph: Graph) -> dict[int, tuple[Array, Array | None]]:
-    """Give the parameters that are in the file."""
-    return {
-        operator.index: (graph.weights(operator), graph.bias(operator))
-        for operator in graph.operators
-        if operator.kind in WEIGHTED
-    }
-
-
-def run_original(graph: Graph, x: Array) -> dict[int, Array]:
-    """Run the whole network in numpy.
-
-    Returns:
-        Every computed tensor by index, [n, ...].
-    """
-    parameters = original_parameters(graph)
-    values: dict[int, Array] = {graph.inputs[0]: x}
-    for operator in graph.operators:
-        inputs = [values[k] for k in operator.inputs if k in values]
-        values[operator.outputs[0]] = run_operator(graph, operator, inputs, parameters)
-    return values
-
-
-def features(operator: Operator, values: Array, weights: Array, *, rows: int) -> Matrix:
-    """Lay a consumer's input out as the rows of its linear map.
+def reconstruct(graph: Graph, channels: Channels, stays: Stays, x: Values) -> Graph:
+    """Narrow a network and fit the weights that stay.
 
     Args:
-        operator: A convolution, not depthwise, or a dense layer.
-        values: Its input, [n, ...].
-        weights: In TFLite's layout; only its shape counts.
-        rows: At most so many rows, spread evenly.
+        graph: The original.
+        channels: Of the original.
+        stays: Which channels stay.
+        x: The calibration set as the graph takes it, [n, *input shape].
 
     Returns:
-        [rows, features], the features in the order of the weights' axes.
+        The narrowed graph. Where an operator cannot be run its consumers are only sliced.
     """
-    if operator.kind == "FULLY_CONNECTED":
-        laid = values.reshape(-1, values.shape[-1])
-        return laid[_spread(len(laid), rows)].astype(np.float64)
-    seen = patches(values, operator, weights.shape[1:3])
-    n, h, w = seen.shape[:3]
-    chosen = np.unravel_index(_spread(n * h * w, rows), (n, h, w))
-    return seen[chosen].reshape(len(chosen[0]), -1).astype(np.float64)
+    pair = _Lockstep(graph, channels, stays, x)
+    for operator in graph.operators:
+        pair.advance(operator)
+    return pair.narrowed
 
 
-def measure_consumers(
-    graph: Graph, grouping: Grouping, group: int, values: Mapping[int, Array]
-) -> list[Consumer]:
-    """Collect the second moments that the selection of one group needs."""
-    found = []
-    for index in grouping.groups[group].consumers:
-        operator = graph.operators[index]
-        weights = graph.weights(operator)
-        laid = features(operator, values[operator.inputs[0]], weights, rows=MAX_ROWS)
-        centred = laid - laid.mean(axis=0)
-        ids = grouping.axes[operator.inputs[0]].ids
-        found.append(
-            Consumer(
-                moments=centred.T @ centred / len(centred),
-                weights=weights.reshape(len(weights), -1).T.astype(np.float64),
-                channels=np.tile(ids, laid.shape[1] // len(ids)),
-            )
+class _Lockstep:
+    """The original and the narrowed network, at the same operator."""
+
+    def __init__(self, graph: Graph, channels: Channels, stays: Stays, x: Values) -> None:
+        self.graph = graph
+        self.narrowed = narrow(graph, channels, stays)
+        self._channels = channels
+        self._stays = stays
+        self._before = Frontier(graph, {graph.inputs[0]: x})
+        self._after = Frontier(graph, {graph.inputs[0]: x})
+
+    def advance(self, operator: Operator) -> None:
+        """Fit an operator if it is to be, and run it in both networks."""
+        is_same = all(
+            self._before.values.get(k) is self._after.values.get(k) for k in operator.inputs
         )
-    return found
+        if not is_same and self._is_to_fit(operator):
+            self._fit(operator)
+        self._before.step(self.graph, operator)
+        if is_same and not self._differs(operator):
+            done = {k: self._before.values.get(k) for k in operator.outputs}
+            self._after.values.update(done)
+        else:
+            self._after.step(self.narrowed, self.narrowed.operators[operator.index])
+        self._before.release(operator)
+        self._after.release(operator)
+
+    def _differs(self, operator: Operator) -> bool:
+        now = self.narrowed.operators[operator.index]
+        return now.inputs != operator.inputs or any(
+            self.graph.tensors[k] is not self.narrowed.tensors[k]
+            for k in (*operator.inputs, *operator.outputs)
+            if k >= 0
+        )
+
+    def _is_to_fit(self, operator: Operator) -> bool:
+        if not is_linear(self.graph, operator):
+            return False
+        if not has_movable_features(self.graph, self._channels, operator):
+            return False
+        return len(self.graph.users(operator.inputs[layout(operator).weights])) == 1
+
+    def _fit(self, operator: Operator) -> None:
+        slot = operator.inputs[layout(operator).data]
+        seen, now = self._before.values.get(slot), self._after.values.get(slot)
+        sliced = weights_of(self.narrowed, operator)
+        if seen is None or now is None or sliced is None:
+            return
+        moments = self._moments(operator, seen, now)
+        ridge = RIDGE_FEW if len(now) < FEW_SAMPLES else RIDGE
+        start = as_matrix(operator, sliced).astype(np.float64)
+        bias = None
+        if layout(operator).bias == NO_BIAS:
+            solved = solve(moments.xx, moments.xy, start, ridge)
+        else:
+            solved = solve(*moments.centred(), start, ridge)
+            bias = ((moments.y - moments.x @ solved) / moments.count).astype(np.float32)
+        weights = from_matrix(operator, solved, sliced)
+        self.narrowed = _with_parameters(self.narrowed, operator, weights, bias)
+
+    def _moments(self, operator: Operator, seen: Values, now: Values) -> Moments:
+        """Sum up what the narrowed operator sees and what the original makes of what it saw."""
+        weights, bias = weights_of(self.graph, operator), bias_of(self.graph, operator)
+        units = output_units(self.graph, self._channels, operator)
+        outputs = np.flatnonzero(self._stays[units])
+        matrix = as_matrix(operator, np.asarray(weights))[:, outputs]
+        moments, seed = Moments(), operator.index
+        for part, per_sample in pieces(self.graph, operator, len(now)):
+            wanted = rows(self.graph, operator, seen[part], per_sample, seed) @ matrix
+            wanted = wanted if bias is None else wanted + bias[outputs]
+            moments.add(rows(self.narrowed, operator, now[part], per_sample, seed), wanted)
+        return moments
 
 
-def reconstruct(
-    graph: Graph, grouping: Grouping, kept: Kept, original: Mapping[int, Array]
-) -> Fitted:
-    """Slice every weighted operator to what stays, and fit the consumers.
+def solve(xx: Matrix, xy: Matrix, start: Matrix, ridge: float) -> Matrix:
+    """Minimise ||Y - X W||^2 + pull ||W - start||^2 over W.
 
     Args:
-        graph: The original network.
-        grouping: Its groups.
-        kept: What stays of the groups that lose channels.
-        original: Every tensor of the unpruned network on the calibration set.
+        xx: X'X, [features, features].
+        xy: X'Y, [features, outputs].
+        start: [features, outputs].
+        ridge: ``pull`` in units of the mean of the diagonal of ``xx``.
 
     Returns:
-        Parameters of the pruned network.
-    """
-    fitted = Fitted({})
-    pruned: dict[int, Array] = {graph.inputs[0]: original[graph.inputs[0]]}
-    full = original_parameters(graph)
-    for operator in graph.operators:
-        if operator.kind in WEIGHTED:
-            weights, bias = _slice(grouping, kept, operator, full)
-            if _is_narrowed(grouping, kept, operator):
-                target = _target(grouping, kept, operator, original, full)
-                weights, bias = _fit(operator, pruned[operator.inputs[0]], weights, target)
-            fitted.parameters[operator.index] = (weights, bias)
-        inputs = [
-            pruned[k] if k in pruned else _constant(graph, grouping, kept, operator, k)
-            for k in operator.inputs[: 2 if operator.kind == "ADD" else 1]
-        ]
-        output = run_operator(graph, operator, inputs, fitted.parameters)
-        pruned[operator.outputs[0]] = output
-    return fitted
-
-
-def keep_features(grouping: Grouping, kept: Kept, tensor: int) -> npt.NDArray[np.intp]:
-    """Give the positions of a tensor's last axis that stay, ascending."""
-    axis = grouping.axes[tensor]
-    if axis.group not in kept:
-        return np.arange(len(axis.ids))
-    return np.flatnonzero(np.isin(axis.ids, kept[axis.group]))
-
-
-def _is_narrowed(grouping: Grouping, kept: Kept, operator: Operator) -> bool:
-    is_linear = operator.kind != "DEPTHWISE_CONV_2D"
-    return is_linear and grouping.axes[operator.inputs[0]].group in kept
-
-
-def _slice(
-    grouping: Grouping,
-    kept: Kept,
-    operator: Operator,
-    full: Mapping[int, tuple[Array, Array | None]],
-) -> tuple[Array, Array | None]:
-    weights, bias = full[operator.index]
-    outputs = keep_features(grouping, kept, operator.outputs[0])
-    if operator.kind == "DEPTHWISE_CONV_2D":
-        weights = weights[..., outputs]
-    else:
-        inputs = keep_features(grouping, kept, operator.inputs[0])
-        weights = weights[outputs][..., inputs]
-    return np.ascontiguousarray(weights), None if bias is None else bias[outputs]
-
-
-def _constant(
-    graph: Graph, grouping: Grouping, kept: Kept, operator: Operator, tensor: int
-) -> Array:
-    data = np.asarray(graph.tensors[tensor].data, np.float32)
-    if data.ndim == 0 or data.shape[-1] == 1:
-        return data
-    return data[..., keep_features(grouping, kept, operator.outputs[0])]
-
-
-def _target(
-    grouping: Grouping,
-    kept: Kept,
-    operator: Operator,
-    original: Mapping[int, Array],
-    full: Mapping[int, tuple[Array, Array | None]],
-) -> Matrix:
-    """Give what the original computes before its activation, for the outputs that stay."""
-    weights, bias = full[operator.index]
-    outputs = keep_features(grouping, kept, operator.outputs[0])
-    laid = features(operator, original[operator.inputs[0]], weights, rows=MAX_ROWS)
-    result = laid @ weights.reshape(len(weights), -1)[outputs].T.astype(np.float64)
-    return result if bias is None else result + bias[outputs]
-
-
-def _fit(
-    operator: Operator, values: Array, weights: Array, target: Matrix
-) -> tuple[Array, Array]:
-    """Solve min ||Y - X W - b||^2 + ridge ||W - W0||^2 for W and b, all centred.
+        W, [features, outputs].
 
     Source:
         He et al., "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017,
         arXiv:1707.06168, section 3.1, with a ridge towards the weights that are there.
     """
-    laid = features(operator, values, weights, rows=MAX_ROWS)
-    mean_x, mean_y = laid.mean(axis=0), target.mean(axis=0)
-    centred = laid - mean_x
-    moments = centred.T @ centred
-    ridge = RIDGE_FEW if len(values) < FEW_SAMPLES else RIDGE
-    pull = ridge * max(float(np.trace(moments)) / len(moments), 1e-12)
-    start = weights.reshape(len(weights), -1).T.astype(np.float64)
-    right = centred.T @ (target - mean_y) + pull * start
-    solved = np.linalg.solve(moments + pull * np.eye(len(moments)), right)
-    bias = mean_y - mean_x @ solved
-    return solved.T.reshape(weights.shape).astype(np.float32), bias.astype(np.float32)
+    pull = ridge * max(float(np.trace(xx)) / len(xx), 1e-12)
+    damped = xx + pull * np.eye(len(xx))
+    return np.asarray(np.linalg.solve(damped, xy + pull * start), np.float64)
 
 
-def _spread(available: int, wanted: int) -> npt.NDArray[np.intp]:
-    if available <= wanted:
-        return np.arange(available)
-    # The same positions for both networks; a stride that avoids the image's own period.
-    return np.sort(np.random.default_rng(0).choice(available, wanted, replace=False))
+def _with_parameters(
+    graph: Graph, operator: Operator, weights: Array, bias: Array | None
+) -> Graph:
+    """Put fitted values in, as the codes of a quantized model would hold them."""
+    place = layout(operator)
+    index = graph.operators[operator.index].inputs[place.weights]
+    tensor = graph.tensors[index]
+    quantization = tensor.quantization
+    if quantization is not None and tensor.dtype is not None:
+        quantization = quantization.refit(weights, tensor.dtype)
+        weights = quantization.dequantize(quantization.quantize(weights, tensor.dtype))
+    graph = graph.with_values(index, weights, quantization)
+    if bias is None:
+        return graph
+    slots = graph.operators[operator.index].inputs
+    held = slots[place.bias] if place.bias < len(slots) else -1
+    if held < 0 or len(graph.users(held)) > 1:
+        graph = graph.with_constant(operator.index, place.bias, bias)
+        held = len(graph.tensors) - 1
+    return graph.with_values(held, bias, _bias_quantization(graph, operator, quantization))
+
+
+def _bias_quantization(
+    graph: Graph, operator: Operator, weights: Quantization | None
+) -> Quantization | None:
+    """Give the scale of the sums: input scale x weight scale."""
+    data = graph.tensors[operator.inputs[layout(operator).data]].quantization
+    if data is None or weights is None:
+        return None
+    scales = data.scales[0] * weights.scales
+    return Quantization(scales, np.zeros(len(scales), np.int64), axis=0)

@@ -2,7 +2,7 @@
 
 ``obs`` removes one channel after the other, each time the one whose absence the consumers
 can make up for best when their other weights adjust (structured Optimal Brain Surgeon);
-``l1`` and ``random`` are there to compare with.
+``activation``, ``l1``, ``l2`` and ``random`` are there to compare with.
 """
 
 from collections.abc import Sequence
@@ -12,20 +12,22 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from secateur_server.pruning.graph import Graph
-from secateur_server.pruning.groups import ChannelGroup
-
 Matrix = npt.NDArray[np.float64]
 
 DAMPING = 1e-2
 """Added to the second moments' diagonal, times its mean: they may be singular."""
+
+OTHER = -1
+"""The channel of a feature that belongs to no channel of the group."""
 
 
 class Saliency(StrEnum):
     """How channels are ranked."""
 
     OBS = "obs"
+    ACTIVATION = "activation"
     L1 = "l1"
+    L2 = "l2"
     RANDOM = "random"
 
 
@@ -36,7 +38,7 @@ class Consumer:
     Attributes:
         moments: Centred second moments of its input, [features, features].
         weights: [features, outputs].
-        channels: The group's channel of each feature.
+        channels: The group's channel of each feature, [features]; `OTHER`: none of it.
     """
 
     moments: Matrix
@@ -44,7 +46,20 @@ class Consumer:
     channels: npt.NDArray[np.intp]
 
 
-def removal_order(size: int, consumers: Sequence[Consumer], count: int) -> list[int]:
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """In which order the channels of a group leave.
+
+    Attributes:
+        order: The least missed first.
+        errors: What each removal adds to the error, in the same order.
+    """
+
+    order: tuple[int, ...]
+    errors: tuple[float, ...]
+
+
+def removal_order(size: int, consumers: Sequence[Consumer], count: int) -> Ranking:
     """Choose which channels leave, the least missed first.
 
     Channel c with features P costs tr(W_P' (inv(H)_PP)^-1 W_P), summed over the consumers,
@@ -61,15 +76,32 @@ def removal_order(size: int, consumers: Sequence[Consumer], count: int) -> list[
     """
     states = [_Elimination(consumer, size) for consumer in consumers]
     alive = np.ones(size, bool)
-    order: list[int] = []
+    order, errors = [], []
     for _ in range(count):
         costs = sum((state.costs() for state in states), np.zeros(size))
         channel = int(np.argmin(np.where(alive, costs, np.inf)))
         alive[channel] = False
         order.append(channel)
+        errors.append(max(float(costs[channel]), 0.0))
         for state in states:
             state.remove(channel)
-    return order
+    return Ranking(tuple(order), tuple(errors))
+
+
+def rank_by(scores: npt.NDArray[np.floating]) -> Ranking:
+    """Rank by a score each, the smallest first; of equals, the first."""
+    order = np.argsort(scores, kind="stable")
+    return Ranking(tuple(order.tolist()), tuple(float(scores[k]) for k in order))
+
+
+def activation_scores(size: int, consumers: Sequence[Consumer]) -> Matrix:
+    """Score each channel by what it adds to its consumers' outputs when nothing adjusts."""
+    scores = np.zeros(size)
+    for consumer in consumers:
+        energy = np.diag(consumer.moments) * (consumer.weights**2).sum(axis=1)
+        mine = consumer.channels != OTHER
+        scores += np.bincount(consumer.channels[mine], energy[mine], size) / energy.sum()
+    return scores
 
 
 class _Elimination:
@@ -80,52 +112,38 @@ class _Elimination:
         mean = max(float(np.trace(moments)) / len(moments), 1e-12)
         self._inverse = np.linalg.inv(moments + DAMPING * mean * np.eye(len(moments)))
         self._weights = consumer.weights.copy()
-        self._blocks = np.array(
-            [np.flatnonzero(consumer.channels == channel) for channel in range(size)]
-        )
-        output = np.einsum("ij,ik,kj->", self._weights, moments, self._weights, optimize=True)
+        self._blocks = [np.flatnonzero(consumer.channels == k) for k in range(size)]
+        output = np.einsum("ij,ij->", self._weights, moments @ self._weights)
         self._energy = max(float(output), 1e-12)
-        self._gone: list[int] = []
+        self._alive = np.ones(size, bool)
 
     def costs(self) -> Matrix:
         """Give the relative error that each channel's absence would add, [channels]."""
-        blocks = self._blocks
-        inner = self._inverse[blocks[:, :, None], blocks[:, None, :]].copy()
-        inner[self._gone] = np.eye(blocks.shape[1])
-        weights = self._weights[blocks]
-        solved = np.linalg.solve(inner, weights)
-        costs: Matrix = np.einsum("cpo,cpo->c", weights, solved) / self._energy
+        costs = np.zeros(len(self._blocks))
+        for channels in self._of_one_length():
+            blocks = np.array([self._blocks[k] for k in channels])
+            inner = self._inverse[blocks[:, :, None], blocks[:, None, :]]
+            weights = self._weights[blocks]
+            solved = np.linalg.solve(inner, weights)
+            costs[channels] = np.einsum("cpo,cpo->c", weights, solved) / self._energy
         return costs
 
     def remove(self, channel: int) -> None:
         """Take a channel out and let the others make up for it."""
+        self._alive[channel] = False
         block = self._blocks[channel]
+        if not len(block):
+            return
         columns = self._inverse[:, block]
         solved = np.linalg.inv(self._inverse[np.ix_(block, block)])
         self._weights -= columns @ (solved @ self._weights[block])
         self._inverse -= columns @ solved @ columns.T
         self._weights[block] = 0.0
-        self._gone.append(channel)
 
-
-def l1_order(graph: Graph, group: ChannelGroup) -> list[int]:
-    """Rank by the sum of the producers' magnitudes, the smallest first.
-
-    Source:
-        Li et al., "Pruning Filters for Efficient ConvNets", arXiv:1608.08710, section 3.1.
-    """
-    total = np.zeros(group.size)
-    for index in group.producers:
-        operator = graph.operators[index]
-        weights = graph.weights(operator)
-        if operator.kind == "DEPTHWISE_CONV_2D":
-            scores = np.abs(weights).sum(axis=(0, 1, 2)).reshape(group.size, -1).sum(axis=1)
-        else:
-            scores = np.abs(weights).reshape(len(weights), -1).sum(axis=1)
-        total += scores / max(float(scores.mean()), 1e-12)
-    return [int(channel) for channel in np.argsort(total, kind="stable")]
-
-
-def random_order(size: int, seed: int) -> list[int]:
-    """Rank by chance, the same for the same seed."""
-    return [int(channel) for channel in np.random.default_rng(seed).permutation(size)]
+    def _of_one_length(self) -> list[list[int]]:
+        """Bring together the channels that stand at equally many features here."""
+        by_length: dict[int, list[int]] = {}
+        for channel, block in enumerate(self._blocks):
+            if self._alive[channel] and len(block):
+                by_length.setdefault(len(block), []).append(channel)
+        return list(by_length.values())

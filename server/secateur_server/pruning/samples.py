@@ -25,12 +25,17 @@ class Samples:
 
 
 def read_samples(path: Path, shape: tuple[int, ...]) -> Samples:
-    """Read an ``.npz`` with ``x`` [n, *shape] and, optionally, ``y`` [n].
+    """Read an ``.npz`` with ``x`` and, optionally, ``y`` [n].
+
+    Args:
+        path: The file.
+        shape: Of the model's input. ``x`` is [n, ...] without its batch axis if that is 1.
 
     Raises:
         InputError: Missing, no ``.npz``, or of another shape or type; names what is wrong.
     """
     x, y = _load(path)
+    shape = shape[1:] if shape[:1] == (1,) else shape
     if x.dtype.kind not in "fiu":
         raise InputError(f"{path}: x holds {x.dtype}, not numbers")
     if len(x) == 0 or x.shape[1:] != shape:

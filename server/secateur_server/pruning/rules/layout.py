@@ -1,0 +1,152 @@
+"""Operators that move elements: channels go with them."""
+
+import numpy as np
+
+from secateur_server.pruning.channels import CannotFollowError, Flow, Ids, Rule
+from secateur_server.pruning.graph import Operator
+
+
+def reshape(flow: Flow, operator: Operator) -> None:
+    """RESHAPE, SQUEEZE and EXPAND_DIMS: the order of the elements stays."""
+    source, output = operator.inputs[0], operator.outputs[0]
+    flow.settle(output, flow.lift(source).reshape(flow.shape(output)))
+
+
+def transpose(flow: Flow, operator: Operator) -> None:
+    """Axis k of the output is axis ``order[k]`` of the input."""
+    for position, axis in enumerate(_constant(flow, operator, 1)):
+        flow.bind(operator.outputs[0], position, flow.ids(operator.inputs[0], int(axis)))
+
+
+def concatenation(flow: Flow, operator: Operator) -> None:
+    """One after the other along an axis; along the others all are tied."""
+    output = operator.outputs[0]
+    along = operator.options.axis % flow.rank(output)
+    for axis in range(flow.rank(output)):
+        parts = [flow.ids(k, axis) for k in operator.inputs]
+        if axis == along:
+            flow.bind(output, axis, np.concatenate(parts))
+        else:
+            for part in parts:
+                flow.bind(output, axis, part)
+
+
+def split(flow: Flow, operator: Operator) -> None:
+    """SPLIT: equal parts stay equal, so that their channels leave index by index."""
+    source = operator.inputs[1]
+    along = int(np.ravel(_constant(flow, operator, 0))[0]) % flow.rank(source)
+    parts = np.split(flow.ids(source, along), len(operator.outputs))
+    for part in parts[1:]:
+        flow.tie(parts[0], part)
+    _share(flow, source, operator.outputs, along, parts)
+
+
+def split_v(flow: Flow, operator: Operator) -> None:
+    """SPLIT_V: parts of sizes that are written down, and written anew."""
+    source = operator.inputs[0]
+    along = int(np.ravel(_constant(flow, operator, 2))[0]) % flow.rank(source)
+    sizes = [flow.shape(output)[along] for output in operator.outputs]
+    parts = np.split(flow.ids(source, along), np.cumsum(sizes)[:-1])
+    _share(flow, source, operator.outputs, along, parts)
+
+
+def pad(flow: Flow, operator: Operator) -> None:
+    """Padding along the channels stays where it is."""
+    source, output = operator.inputs[0], operator.outputs[0]
+    for axis, (before, after) in enumerate(np.reshape(_constant(flow, operator, 1), (-1, 2))):
+        ids = flow.ids(source, axis)
+        if (before or after) and operator.kind == "MIRROR_PAD" and ids.any():
+            raise CannotFollowError("it mirrors channels")
+        flow.bind(output, axis, np.pad(ids, (int(before), int(after))))
+
+
+def slice_(flow: Flow, operator: Operator) -> None:
+    """SLICE: from ``begin``, as long as the output."""
+    source, output = operator.inputs[0], operator.outputs[0]
+    for axis, begin in enumerate(np.ravel(_constant(flow, operator, 1))):
+        length = flow.shape(output)[axis]
+        flow.bind(output, axis, flow.ids(source, axis)[int(begin) : int(begin) + length])
+
+
+def strided_slice(flow: Flow, operator: Operator) -> None:
+    """STRIDED_SLICE, where it leaves every axis with channels as it is."""
+    source, output = operator.inputs[0], operator.outputs[0]
+    options = operator.options
+    changes = options.ellipsisMask or options.newAxisMask or options.shrinkAxisMask
+    for axis in range(flow.rank(source)):
+        ids = flow.ids(source, axis)
+        if not ids.any():
+            continue
+        if changes or flow.shape(output)[axis] != len(ids):
+            raise CannotFollowError("it cuts or moves channels")
+        if int(np.ravel(_constant(flow, operator, 3))[axis]) != 1:
+            raise CannotFollowError("it turns channels round")
+        flow.bind(output, axis, ids)
+
+
+def space_to_depth(flow: Flow, operator: Operator) -> None:
+    """Output channel (row, column, c) is input channel c."""
+    block = operator.options.blockSize
+    flow.bind(operator.outputs[0], -1, np.tile(flow.ids(operator.inputs[0], -1), block**2))
+
+
+def depth_to_space(flow: Flow, operator: Operator) -> None:
+    """Input channel (row, column, c) becomes output channel c: all of one c are tied."""
+    blocks = np.split(flow.ids(operator.inputs[0], -1), operator.options.blockSize**2)
+    for block in blocks:
+        flow.bind(operator.outputs[0], -1, block)
+
+
+def pack(flow: Flow, operator: Operator) -> None:
+    """Stacked along a new axis: all the others are tied."""
+    output = operator.outputs[0]
+    along = operator.options.axis % flow.rank(output)
+    for operand in operator.inputs:
+        for axis in range(flow.rank(operand)):
+            flow.bind(output, axis + (axis >= along), flow.ids(operand, axis))
+
+
+def unpack(flow: Flow, operator: Operator) -> None:
+    """Taken apart along an axis without channels."""
+    source = operator.inputs[0]
+    along = operator.options.axis % flow.rank(source)
+    if flow.ids(source, along).any():
+        raise CannotFollowError("it takes channels apart")
+    for output in operator.outputs:
+        for axis in range(flow.rank(output)):
+            flow.bind(output, axis, flow.ids(source, axis + (axis >= along)))
+
+
+def _constant(flow: Flow, operator: Operator, slot: int) -> Ids:
+    values = flow.graph.values(operator.inputs[slot])
+    if values is None:
+        raise CannotFollowError("its axes or sizes are computed")
+    return values
+
+
+def _share(
+    flow: Flow, source: int, outputs: tuple[int, ...], along: int, parts: list[Ids]
+) -> None:
+    for output, part in zip(outputs, parts, strict=True):
+        for axis in range(flow.rank(source)):
+            flow.bind(output, axis, part if axis == along else flow.ids(source, axis))
+
+
+RULES: dict[str, Rule] = {
+    "CONCATENATION": concatenation,
+    "DEPTH_TO_SPACE": depth_to_space,
+    "EXPAND_DIMS": reshape,
+    "MIRROR_PAD": pad,
+    "PACK": pack,
+    "PAD": pad,
+    "PADV2": pad,
+    "RESHAPE": reshape,
+    "SLICE": slice_,
+    "SPACE_TO_DEPTH": space_to_depth,
+    "SPLIT": split,
+    "SPLIT_V": split_v,
+    "SQUEEZE": reshape,
+    "STRIDED_SLICE": strided_slice,
+    "TRANSPOSE": transpose,
+    "UNPACK": unpack,
+}
