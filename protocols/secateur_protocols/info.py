@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from secateur_protocols.ids import ModelName
+from secateur_protocols.ids import ModelName, Words
 from secateur_protocols.message import Message
 from secateur_protocols.presence import Counter
 from secateur_protocols.telemetry import Bytes, DeadlineMilliseconds
@@ -13,12 +13,12 @@ from secateur_protocols.telemetry import Bytes, DeadlineMilliseconds
 class Hardware(Message):
     """What a device is made of."""
 
-    machine: str
+    machine: Words
     """The architecture as the kernel names it: ``x86_64``, ``aarch64``, ``armv7l``."""
-    cpu_model: str
+    cpu_model: Words
     cores: Annotated[int, Field(ge=1, le=65_536)]
     memory_bytes: Bytes
-    hardware_class: str
+    hardware_class: Words
     """Like devices share it: beliefs about latency are shared within a class."""
     simulated: bool = False
     """Whether latency and sensors are simulated, as in the demo."""
@@ -27,8 +27,8 @@ class Hardware(Message):
 class EngineInfo(Message):
     """What runs the models."""
 
-    name: str
-    version: str
+    name: Words
+    version: Words
     threads: Annotated[int, Field(ge=1, le=1024)]
 
 
@@ -44,8 +44,8 @@ class Info(Message):
     """What a device is and what it wants to run."""
 
     boot: Counter
-    agent_version: str
+    agent_version: Words
     hardware: Hardware
     engine: EngineInfo
     tasks: Annotated[tuple[ModelTask, ...], Field(max_length=64)]
-    labels: dict[str, str]
+    labels: Annotated[dict[Words, Words], Field(max_length=64)]

@@ -2,9 +2,9 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from secateur_protocols.codec import first_problem
 from secateur_protocols.ids import SiteId
@@ -26,13 +26,20 @@ class ServeSettings(BaseModel):
     data: Path = Path("secateur-data")
     """Registry, database and our own broker's files."""
     http_host: str = "127.0.0.1"
-    """Where blobs are served; 0.0.0.0 for other machines to reach them."""
+    """Where blobs are served; 0.0.0.0, with a ``public_url``, for other machines too."""
     http_port: Port = 8008
     """0 takes a free one."""
     public_url: str | None = None
     """How devices reach the blobs. ``None``: ``http://{http_host}:{http_port}/blobs``."""
     amqtt: bool = False
     """Take amqtt as our own broker also where Mosquitto is installed."""
+
+    @model_validator(mode="after")
+    def _devices_can_find_the_blobs(self) -> Self:
+        if self.http_host in {"0.0.0.0", "::"} and self.public_url is None:  # noqa: S104 - refused
+            msg = f"http_host {self.http_host} is no address to go to: give public_url as well"
+            raise ValueError(msg)
+        return self
 
 
 def read_settings(path: Path | None, options: dict[str, Any]) -> ServeSettings:

@@ -5,7 +5,6 @@ A command raises `ServerError`; here it becomes one line on stderr and an exit c
 
 import sys
 
-import click
 import typer
 
 from secateur_server.cli import coordinator, demo, protocol, pruning
@@ -14,7 +13,6 @@ from secateur_server.errors import EXIT_BAD_INPUT, EXIT_FAILED, ServerError
 app = typer.Typer(
     name="secateur",
     help="Fit one neural network to every device of a fleet.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -33,14 +31,12 @@ def run(arguments: list[str]) -> int:
     """Run one command and give back its exit code; errors go to stderr as one line."""
     try:
         code = app(arguments, prog_name="secateur", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        typer.echo(error.format_message())
-        return EXIT_BAD_INPUT
-    except click.ClickException as error:
-        return _complain(error.format_message(), EXIT_BAD_INPUT)
+    except typer.TyperException as error:
+        problem = error.format_message().rstrip(". ")
+        return _complain(f"{problem}; see secateur --help", EXIT_BAD_INPUT)
     except ServerError as error:
         return _complain(str(error), error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted", EXIT_FAILED)
     return code if isinstance(code, int) else 0
 

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command()(rebirth)
     app.command()(forget)
     app.command()(pin)
-    policy = typer.Typer(help="Deadlines, floors and patience.", no_args_is_help=True)
+    policy = typer.Typer(help="Deadlines, floors and patience.")
     policy.command("set")(set_policy)
     policy.command("show")(show_policy)
     app.add_typer(policy, name="policy")
@@ -134,12 +134,13 @@ def devices(
         typer.echo(json.dumps(rows))
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("device", "state", "class", "model", "level", "p95 / deadline", "why")
     for row in rows:
         for model in row["models"] or [{}]:
-            table.add_row(
+            cells = (
                 row["device"],
                 row["state"],
                 row["hardware_class"] or "-",
@@ -148,6 +149,8 @@ def devices(
                 _latency(model),
                 model.get("reason") or "-",
             )
+            # What a device says of itself is no markup.
+            table.add_row(*map(escape, cells))
     Console().print(table)
 
 

@@ -14,7 +14,7 @@ DEFAULT_OUT = Path("docs/protocol")
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    protocol = typer.Typer(help="What travels over MQTT.", no_args_is_help=True)
+    protocol = typer.Typer(help="What travels over MQTT.")
     # A callback keeps 'export' a subcommand while it is the only one.
     protocol.callback()(lambda: None)
     protocol.command()(export)
@@ -22,12 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(out: OUT = DEFAULT_OUT) -> None:
-    """Write an AsyncAPI 3 document and a JSON Schema of each message.
-
-    Raises:
-        InputError: ``out`` is a file; nothing was written.
-        ServerError: A file cannot be written; each one is whole, old or new.
-    """
+    """Write an AsyncAPI 3 document and a JSON Schema of each message."""
     from secateur_server.adapters.files import write_atomically
     from secateur_server.asyncapi import asyncapi_document, json_schemas
 

@@ -296,6 +296,8 @@ def precision_of(graph: Graph) -> Precision:
         ("int8", "int8"): Precision.INT8,
         ("uint8", "uint8"): Precision.UINT8,
     }
+    if kinds == {("int8", "float32"), ("float32", "float32")}:
+        return Precision.HYBRID  # the converter leaves small weights as they are
     if len(kinds) == 1:
         return named.get(kinds.pop(), Precision.OTHER)
     return Precision.FLOAT32 if not kinds else Precision.OTHER
