@@ -37,7 +37,7 @@ def demo(
     folder = Path(tempfile.mkdtemp(prefix="secateur-demo-"))
     try:
         summary = _run(folder, model, data, seconds, headless=headless, amqtt=amqtt)
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         shutil.rmtree(folder, ignore_errors=True)
         raise
     except ServerError as error:
