@@ -1,5 +1,6 @@
 """Files that a power cut leaves whole."""
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -32,7 +33,9 @@ def write_atomically(path: Path, data: bytes) -> None:
         sibling.replace(path)
         flush_directory(path.parent)
     except OSError as error:
-        sibling.unlink(missing_ok=True)
+        # A disk that took no bytes may not take the removal either: the first error counts.
+        with contextlib.suppress(OSError):
+            sibling.unlink(missing_ok=True)
         raise storage_error(error, path) from error
 
 
