@@ -46,6 +46,7 @@ def download(url: str, path: Path, *, size_bytes: int, progress: Progress) -> No
     try:
         _receive(_request(url, held), path, size_bytes, progress)
     except urllib.error.HTTPError as error:
+        error.close()  # it is the response: its connection would stay open as long as it
         raise _status_error(error, path) from error
     except (http.client.HTTPException, TimeoutError, urllib.error.URLError) as error:
         raise TransientError(f"{url}: {error}", ReasonCode.CONNECTION_LOST) from error
