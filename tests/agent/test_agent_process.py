@@ -1,0 +1,160 @@
+"""A real agent process against a real broker: birth, death, fetch, serve, stop."""
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from secateur_protocols.info import Info
+from secateur_protocols.ota import Ota
+from secateur_protocols.presence import Presence, PresenceState, Rebirth
+from secateur_protocols.state import Reported
+from secateur_protocols.telemetry import Telemetry
+from secateur_protocols.topics import rebirth
+from secateur_server.adapters.embedded_broker import EmbeddedBroker
+from support.agent_process import AgentProcess
+from support.listener import Listener
+from support.published import PublishedLadder
+
+DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
+
+pytestmark = [pytest.mark.broker, pytest.mark.engine]
+
+
+@pytest.fixture
+def listener(mosquitto: EmbeddedBroker) -> Iterator[Listener]:
+    with Listener(mosquitto.url) as listening:
+        yield listening
+
+
+@pytest.fixture
+def agent(mosquitto: EmbeddedBroker, tmp_path: Path) -> Iterator[AgentProcess]:
+    with AgentProcess(tmp_path / "agent", mosquitto.url, DIGITS / "evaluation.npz") as one:
+        yield one
+
+
+def is_online(presence: Presence) -> bool:
+    return presence.state is PresenceState.ONLINE
+
+
+def test_a_birth_says_everything_and_a_clean_stop_says_stopped(
+    agent: AgentProcess, listener: Listener
+) -> None:
+    agent.start()
+    listener.wait_for(Presence, is_online)
+    info = listener.wait_for(Info)
+    assert [task.model for task in info.tasks] == ["digits"]
+    listener.wait_for(Reported)
+    listener.wait_for(Ota)
+    assert agent.stop() == 0
+    stopped = listener.wait_for(Presence, lambda said: said.state is PresenceState.STOPPED)
+    assert stopped.boot == info.boot
+    assert "Traceback" not in agent.log
+
+
+def test_a_killed_agent_is_declared_dead_by_the_broker(
+    agent: AgentProcess, listener: Listener
+) -> None:
+    agent.start()
+    alive = listener.wait_for(Presence, is_online)
+    agent.kill()
+    dead = listener.wait_for(Presence, lambda said: said.state is PresenceState.OFFLINE)
+    assert dead.order == alive.order
+
+
+def test_a_desired_level_is_fetched_served_and_reported_with_proof(
+    agent: AgentProcess, listener: Listener, published: PublishedLadder
+) -> None:
+    agent.start()
+    listener.desire(published.desired(1, 1))
+    reported = listener.wait_for_level(1)
+    (model,) = reported.models
+    assert model.digest == published.ladder.levels[1].digest
+    assert model.proof is not None
+    assert model.proof.digest == model.digest
+    told = listener.wait_for(Telemetry, lambda said: any(each.served for each in said.models))
+    (measured,) = told.models
+    assert (measured.level, measured.lost) == (1, 0)
+    assert measured.p95_ms is not None
+
+
+def test_a_switch_under_load_loses_no_frame(
+    agent: AgentProcess, listener: Listener, published: PublishedLadder
+) -> None:
+    agent.start()
+    for revision, level in enumerate((0, 2, 1, 0), start=1):
+        since = len(listener.heard)
+        listener.desire(published.desired(revision, level))
+        listener.wait_for_level(level, since=since)
+    since = len(listener.heard)
+    last = listener.wait_for(Telemetry, lambda said: bool(said.models), since=since)
+    assert last.models[0].lost == 0
+    assert last.models[0].switches == 3
+
+
+def test_a_rebirth_is_answered_by_everything_again(
+    agent: AgentProcess, listener: Listener
+) -> None:
+    agent.start()
+    listener.wait_for(Ota)
+    since = len(listener.heard)
+    listener.send(rebirth("default"), Rebirth(device=None).model_dump_json().encode())
+    listener.wait_for(Presence, is_online, since=since)
+    listener.wait_for(Info, since=since)
+    listener.wait_for(Reported, since=since)
+
+
+def test_a_broker_that_goes_and_comes_back_hears_everything_again(
+    agent: AgentProcess, published: PublishedLadder, mosquitto: EmbeddedBroker, tmp_path: Path
+) -> None:
+    port = int(mosquitto.url.rsplit(":", 1)[1])
+    with Listener(mosquitto.url) as before:
+        agent.start()
+        before.desire(published.desired(1, 2))
+        before.wait_for_level(2)
+    mosquitto.stop()
+    again = EmbeddedBroker(tmp_path / "again", port)
+    try:
+        with Listener(again.url) as after:
+            presence = after.wait_for(Presence, is_online)
+            assert presence.session > 1
+            after.wait_for_level(2)
+    finally:
+        again.stop()
+
+
+def test_garbage_on_every_topic_it_hears_changes_nothing(
+    agent: AgentProcess, listener: Listener, published: PublishedLadder
+) -> None:
+    agent.start()
+    listener.desire(published.desired(1, 1))
+    listener.wait_for_level(1)
+    chance = random.Random(7)
+    for _ in range(50):
+        listener.send(rebirth("default"), chance.randbytes(chance.randrange(1, 400)))
+        listener.send(rebirth("default"), b'{"device": 7}')
+    since = len(listener.heard)
+    listener.wait_for(Telemetry, lambda said: bool(said.models), since=since)
+    assert "Traceback" not in agent.log
+
+
+@pytest.mark.slow
+def test_a_kill_at_a_random_moment_restarts_on_a_verified_model(
+    agent: AgentProcess, listener: Listener, published: PublishedLadder
+) -> None:
+    digests = {manifest.digest: manifest.level for manifest in published.ladder.levels}
+    chance = random.Random()
+    agent.start()
+    listener.desire(published.desired(1, 0))
+    listener.wait_for_level(0)
+    for revision in range(2, 8):
+        listener.desire(published.desired(revision, revision % 3))
+        time.sleep(chance.uniform(0.0, 1.0))
+        agent.kill()
+        since = len(listener.heard)
+        agent.start()
+        reported = listener.wait_for(Reported, lambda said: bool(said.models), since=since)
+        assert reported.models[0].digest in digests
+        listener.wait_for_level(revision % 3, since=since)

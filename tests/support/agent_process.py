@@ -1,0 +1,122 @@
+"""A real agent in a process of its own, that a test starts, stops and kills."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+AGENT_TOML = """\
+device = "meter-7"
+state_dir = {state_dir}
+
+[broker]
+url = "{broker_url}"
+
+[telemetry]
+period_s = 0.2
+{more}
+[[models]]
+name = "digits"
+deadline_ms = 5000.0
+{model}
+[models.source]
+kind = "replay"
+path = {data}
+rate_hz = {rate_hz}
+"""
+
+AGENT = [sys.executable, "-m", "secateur_agent", "run"]
+
+STOP_S = 60.0
+
+
+class AgentProcess:
+    """One state folder and configuration; at most one running process. A context manager."""
+
+    def __init__(
+        self,
+        folder: Path,
+        broker_url: str,
+        data: Path,
+        *,
+        rate_hz: float = 50.0,
+        more: str = "",
+        model: str = "",
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.state_dir = folder / "state"
+        self.log_path = folder / "agent.log"
+        self.config_path = folder / "agent.toml"
+        self.config_path.write_text(
+            AGENT_TOML.format(
+                state_dir=json.dumps(str(self.state_dir)),
+                broker_url=broker_url,
+                data=json.dumps(str(data)),
+                rate_hz=rate_hz,
+                more=more,
+                model=model,
+            )
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self.kill()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def start(self, *prefix: str) -> None:
+        """Start it, behind another command if one is given; the log goes on in one file."""
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*prefix, *AGENT, "--config", str(self.config_path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.pid).children(recursive=True)
+
+    def inference(self) -> psutil.Process:
+        """Find the inference process."""
+        found = [
+            child for child in self.children() if "secateur_agent.inference" in child.cmdline()
+        ]
+        assert len(found) == 1
+        return found[0]
+
+    def stop(self) -> int:
+        """Ask it to end, and give its exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        code = self._process.wait(STOP_S)
+        self._process = None
+        return code
+
+    def kill(self) -> None:
+        """Kill it as a power cut would, and wait until its children have gone by themselves."""
+        assert self._process is not None
+        children = self.children() if self.is_running() else []
+        self._process.kill()
+        self._process.wait(STOP_S)
+        self._process = None
+        _, alive = psutil.wait_procs(children, timeout=STOP_S)
+        assert alive == [], "an orphan outlived the agent"
