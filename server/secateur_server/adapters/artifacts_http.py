@@ -1,6 +1,7 @@
 """Blobs by HTTP with ranges, from a folder, in a thread."""
 
 import re
+import socket
 import threading
 import time
 from pathlib import Path
@@ -16,6 +17,9 @@ from secateur_server.errors import ServerError
 
 START_S = 10.0
 
+BACKLOG = 1024
+"""Connections that may wait to be accepted: a fleet fetches a new model at once."""
+
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -30,16 +34,16 @@ class ArtifactsServer:
         """
         self._blobs_dir = blobs_dir
         app = Starlette(routes=[Route("/blobs/{digest}", self._blob, methods=["GET", "HEAD"])])
-        config = uvicorn.Config(
-            app, host=host, port=port, log_level="error", access_log=False, lifespan="off"
-        )
+        config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off")
         self._server = uvicorn.Server(config)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            self._socket = config.bind_socket()
-        except SystemExit as error:  # how uvicorn says that the address is taken
-            raise ServerError(
-                f"cannot listen on {host}:{port}: use another --http-port"
-            ) from error
+            self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        except OSError as error:
+            msg = f"cannot listen on {host}:{port} ({error.strerror}): use another --http-port"
+            raise ServerError(msg) from error
+        # Connections inherit it: a device that fetches small ranges would wait 40 ms for each.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self._socket.getsockname()[1]
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), daemon=True, name="artifacts"

@@ -59,7 +59,7 @@ class Broker:
             url: ``mqtt://[user:password@]host[:port]``, or ``mqtts://``.
             subscriptions: Topic filters, QoS 1.
             on_message: Called on paho's thread.
-            on_open: Called on paho's thread after each CONNACK and subscription.
+            on_open: Called on paho's thread after each CONNACK, once the subscriptions hold.
             will: The last will, retained, QoS 1.
 
         Raises:
@@ -82,6 +82,7 @@ class Broker:
         self._client.max_queued_messages_set(0)
         self._client.on_socket_open = _send_without_delay
         self._client.on_connect = self._connected
+        self._client.on_subscribe = self._subscribed
         self._client.on_disconnect = lambda client, *_: _draw_delays(client)
         self._client.on_message = lambda _c, _u, message: on_message(
             Received(message.topic, bytes(message.payload))
@@ -127,11 +128,33 @@ class Broker:
         _props: object,
     ) -> None:
         if code.is_failure:
-            self._refusal = str(code)
+            self._refuse(str(code))
+        elif self._subscriptions:
+            client.subscribe(self._subscriptions)
         else:
-            if self._subscriptions:
-                client.subscribe(self._subscriptions)
-            self._on_open()
+            self._open()
+
+    def _subscribed(
+        self,
+        _client: mqtt.Client,
+        _userdata: object,
+        _mid: int,
+        codes: list[MqttCode],
+        _props: object,
+    ) -> None:
+        """Call the connection open only now: what is sent to us before this is lost."""
+        refused = [code for code in codes if code.is_failure]
+        if refused:
+            self._refuse(f"subscription: {refused[0]}")
+        else:
+            self._open()
+
+    def _open(self) -> None:
+        self._on_open()
+        self._opened.set()
+
+    def _refuse(self, why: str) -> None:
+        self._refusal = why
         self._opened.set()
 
 

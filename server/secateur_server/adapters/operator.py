@@ -11,6 +11,9 @@ from secateur_protocols.topics import control_request, control_response
 from secateur_server.adapters.broker import Broker, Received
 from secateur_server.errors import ServerError
 
+ASK_AGAIN_S = 2.0
+"""Without an answer the same request is sent again; done twice it is a no-op (rule W5)."""
+
 MAX_WAITING = 10_000
 """Messages that may wait to be read; of more, the newest are dropped."""
 
@@ -49,10 +52,12 @@ class OperatorClient:
         request = ControlRequest(
             request_id=uuid.uuid4().hex, client=self._client, action=action
         )
-        self._broker.publish(control_request(self._site), encode(request))
-        deadline = time.monotonic() + timeout_s
+        deadline, asked_again = time.monotonic() + timeout_s, 0.0
         while (left_s := deadline - time.monotonic()) > 0:
-            response = self._next_response(left_s)
+            if time.monotonic() >= asked_again:
+                asked_again = time.monotonic() + ASK_AGAIN_S
+                self._broker.publish(control_request(self._site), encode(request))
+            response = self._next_response(min(left_s, ASK_AGAIN_S))
             if response is None or response.request_id != request.request_id:
                 continue
             if not response.ok:
