@@ -98,8 +98,11 @@ def _set_quantization(stored: Tree, quantization: Quantization) -> None:
 
 def _set_buffer(tree: Tree, stored: Tree, buffer: Tree) -> None:
     """Give a tensor a buffer of its own: equal constants may share one."""
+    buffer.offset = tree.buffers[stored.buffer].offset  # outside stays outside
     users = sum(
-        each.buffer == stored.buffer for graph in tree.subgraphs for each in graph.tensors
+        each.buffer == stored.buffer
+        for holder in (*(graph.tensors for graph in tree.subgraphs), tree.metadata or ())
+        for each in holder
     )
     if users == 1 and stored.buffer != 0:
         tree.buffers[stored.buffer] = buffer

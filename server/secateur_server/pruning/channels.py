@@ -24,6 +24,9 @@ Ids = npt.NDArray[np.intp]
 FIXED = 0
 """The unit that never leaves: padding, inputs, outputs, whatever cannot be followed."""
 
+MAX_CHANNELS = 1 << 20
+"""Longest axis that is followed."""
+
 MAX_ELEMENTS = 1 << 26
 """Largest tensor whose elements are followed one by one through a change of layout."""
 
@@ -97,6 +100,7 @@ class Flow:
     _parents: list[int] = field(default_factory=lambda: [FIXED])
     _reasons: dict[int, str] = field(default_factory=dict)
     _pinned: set[int] = field(default_factory=set)
+    _seen: set[tuple[int, int]] = field(default_factory=set)
 
     def shape(self, tensor: int) -> tuple[int, ...]:
         """Give a tensor's axis sizes."""
@@ -111,12 +115,15 @@ class Flow:
         shape = self.shape(tensor)
         if not -len(shape) <= axis < len(shape):
             raise CannotFollowError(f"axis {axis} of a tensor of shape {shape}")
+        if shape[axis] > MAX_CHANNELS:
+            raise CannotFollowError(f"{shape[axis]} channels")
+        self._seen.add((self._key(tensor), axis % len(shape)))
         held = self.axes.get(self._key(tensor), {})
         return held.get(axis % len(shape), np.full(shape[axis], FIXED, np.intp))
 
     def make(self, tensor: int, axis: int) -> Ids:
         """Begin new channels along an axis."""
-        count = self.shape(tensor)[axis]
+        count = len(self.ids(tensor, axis))
         ids = np.arange(len(self._parents), len(self._parents) + count)
         self._parents.extend(range(len(self._parents), len(self._parents) + count))
         self.made.append((tensor, ids))
@@ -130,6 +137,7 @@ class Flow:
             raise CannotFollowError(f"{len(ids)} channels on axis {axis} of shape {shape}")
         if self.graph.tensors[tensor].is_opaque:
             raise CannotFollowError("its constant is sparse or of a type that cannot be edited")
+        self._seen.add((self._key(tensor), axis % len(shape)))
         held = self.axes.setdefault(self._key(tensor), {})
         if axis % len(shape) in held:
             self.tie(held[axis % len(shape)], ids)
@@ -152,11 +160,42 @@ class Flow:
         """Let nothing along any axis of a tensor leave, now or later."""
         self._pinned.add(self._key(tensor))
         for ids in self.axes.get(self._key(tensor), {}).values():
-            for unit in np.unique(ids).tolist():
-                root = self._find(unit)
-                if root != FIXED:
-                    self._parents[root] = FIXED
-                    self._reasons[root] = why
+            self.hold(ids, why)
+
+    def hold(self, ids: Ids, why: str) -> None:
+        """Let these units stay."""
+        for unit in np.unique(ids).tolist():
+            root = self._find(unit)
+            if root != FIXED:
+                self._parents[root] = FIXED
+                self._reasons[root] = why
+
+    def carry(self, rule: Rule, operator: Operator) -> None:
+        """Apply a rule; along axes of inputs that it does not look at nothing leaves.
+
+        Raises:
+            CannotFollowError: The rule does not apply, or the operator is malformed.
+        """
+        self._seen.clear()
+        try:
+            rule(self, operator)
+        except (IndexError, ValueError, AttributeError, TypeError) as error:
+            raise CannotFollowError("malformed") from error
+        if all(self.graph.tensors[k].is_constant for k in operator.outputs):
+            return  # a DEQUANTIZE that was read as the constant it makes
+        for tensor in operator.inputs:
+            if tensor >= 0:
+                self._settle_rest(tensor, f"{operator.kind} #{operator.index} mixes them")
+
+    def _settle_rest(self, tensor: int, why: str) -> None:
+        held = self.axes.setdefault(self._key(tensor), {})
+        for axis, size in enumerate(self.shape(tensor)):
+            if (self._key(tensor), axis) in self._seen:
+                continue
+            if axis in held:
+                self.hold(held[axis], why)
+            elif self.graph.tensors[tensor].is_constant and size <= MAX_CHANNELS:
+                held[axis] = np.full(size, FIXED, np.intp)  # for who shares the constant
 
     def lift(self, tensor: int) -> Ids:
         """Give the unit of every element, in the tensor's shape; one axis may be followed."""
@@ -164,6 +203,7 @@ class Flow:
         if np.prod(shape) > MAX_ELEMENTS:
             raise CannotFollowError(f"a tensor of shape {shape} is too large to follow")
         held = {k: v for k, v in self.axes.get(self._key(tensor), {}).items() if v.any()}
+        self._seen.update((self._key(tensor), axis) for axis in range(len(shape)))
         if len(held) > 1:
             raise CannotFollowError("channels on two axes change their layout")
         lifted = np.zeros(shape, np.intp)
@@ -191,15 +231,33 @@ class Flow:
         """Name the groups: channels that are made together or tied, and what holds them."""
         for tensor in (*self.graph.inputs, *self.graph.outputs):
             self.freeze(tensor, "network input or output")
-        axes = {
-            tensor: {axis: self._roots(ids) for axis, ids in held.items()}
-            for tensor, held in self.axes.items()
-        }
-        axes = {
-            tensor: {axis: ids for axis, ids in held.items() if ids.any()}
-            for tensor, held in axes.items()
-        }
-        return Channels(tuple(self._groups()), axes, tuple(frozen), len(self._parents))
+        self._keep_some_everywhere()
+        return Channels(
+            tuple(self._groups()), self._followed(), tuple(frozen), len(self._parents)
+        )
+
+    def _keep_some_everywhere(self) -> None:
+        """Let one channel stay wherever a group could lose all that stand there.
+
+        Of each group one channel stays; that is enough where all of a group stands along
+        an axis, but not where a part of it does.
+        """
+        whole = [set(group.channels.tolist()) for group in self._groups()]
+        homes = {unit: members for members in whole for unit in members}
+        for held in self._followed().values():
+            for ids in held.values():
+                units = set(ids.tolist())
+                touched = {id(homes.get(unit)): homes.get(unit, set()) for unit in units}
+                if FIXED not in units and not any(each <= units for each in touched.values()):
+                    self.hold(ids[:1], "the last one of its tensor")
+
+    def _followed(self) -> dict[int, dict[int, Ids]]:
+        """Give the representatives by tensor and axis, without axes that only hold `FIXED`."""
+        found: dict[int, dict[int, Ids]] = {}
+        for tensor, held in self.axes.items():
+            roots = {axis: self._roots(ids) for axis, ids in held.items() if ids.any()}
+            found[tensor] = {axis: ids for axis, ids in roots.items() if ids.any()}
+        return found
 
     def _groups(self) -> Iterable[ChannelGroup]:
         home: dict[int, int] = {}  # a channel's group, by representative
@@ -263,11 +321,10 @@ def find_channels(graph: Graph, rules: dict[str, Rule]) -> Channels:
     frozen = []
     for operator in graph.operators:
         try:
-            rules.get(operator.kind, _unknown)(flow, operator)
-        except (CannotFollowError, IndexError, ValueError, AttributeError, TypeError) as error:
-            why = str(error) if isinstance(error, CannotFollowError) else "malformed"
-            frozen.append(Frozen(operator.kind, operator.index, why))
+            flow.carry(rules.get(operator.kind, _unknown), operator)
+        except CannotFollowError as error:
+            frozen.append(Frozen(operator.kind, operator.index, str(error)))
             for tensor in (*operator.inputs, *operator.outputs):
                 if tensor >= 0:
-                    flow.freeze(tensor, f"{operator.kind} #{operator.index}: {why}")
+                    flow.freeze(tensor, f"{operator.kind} #{operator.index}: {error}")
     return flow.finish(frozen)

@@ -1,94 +1,154 @@
 """The one door to ``.tflite``: read, check, write."""
 
-import subprocess
-import sys
-from dataclasses import dataclass
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from secateur_server.errors import InputError
+from secateur_server.pruning import checking
 
 Tree = Any
 """A generated object of the schema; the generated code has no types."""
 
-MAX_BYTES = 2**31 - 1
-"""Longest file that a flatbuffer without outside buffers can be."""
+ALIGNMENT = 16
+"""Of every buffer, bytes: engines read constants in place, in vectors of so many."""
 
-CHECK_S = 60.0
-"""How long the engine may take to load a file in the check, seconds."""
-
-_CHECK = """
-import sys
-from ai_edge_litert.interpreter import Interpreter
-try:
-    Interpreter(model_path=sys.argv[1], num_threads=1).allocate_tensors()
-except Exception as error:
-    print(str(error).strip().splitlines()[0][:200])
-    sys.exit(3)
-"""
+OUTSIDE = 1
+"""Where `Tree` says that a buffer is behind the flatbuffer; the schema's offsets are larger."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file that the engine loads.
+    """A file that can be read.
 
     Attributes:
         content: Its bytes, unchanged.
+        refusal: Why the engine does not run it; empty: it does.
+        shapes: Of tensors of which the file does not tell the shape that they have.
     """
 
     path: Path
     content: bytes
+    refusal: str = ""
+    shapes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
     def tree(self) -> Tree:
-        """Parse it into a fresh object tree, free to be edited."""
-        return schema.ModelT.InitFromPackedBuf(self.content, 0)
+        """Parse it into a fresh object tree, free to be edited.
+
+        What stands behind the flatbuffer is fetched into it, and marked `OUTSIDE`.
+        """
+        tree = schema.ModelT.InitFromPackedBuf(self.content, 0)
+        for buffer in tree.buffers or ():
+            if buffer.offset > OUTSIDE:
+                buffer.data = self._outside(buffer.offset, buffer.size)
+                buffer.offset = OUTSIDE
+        for operator in _operators(tree):
+            if operator.largeCustomOptionsOffset > OUTSIDE:
+                at, size = operator.largeCustomOptionsOffset, operator.largeCustomOptionsSize
+                operator.outside = self._outside(at, size)
+        for index, shape in self.shapes.items():
+            tree.subgraphs[0].tensors[index].shape = np.array(shape, np.int32)
+        return tree
+
+    def _outside(self, offset: int, size: int) -> Any:  # noqa: ANN401 - an array of bytes
+        return np.frombuffer(self.content, np.uint8, size, offset)
 
 
-def read_model(path: Path) -> Source:
-    """Read a ``.tflite`` file and make sure that the engine can load it.
+def read_model(path: Path, *, must_run: bool = True) -> Source:
+    """Read a ``.tflite`` file.
 
-    The first load happens in a process of its own: a damaged flatbuffer can crash it.
+    It is first opened in a process of its own: a damaged flatbuffer can crash an engine.
+
+    Args:
+        path: The file.
+        must_run: Whether to refuse what the engine does not run.
 
     Raises:
-        InputError: Missing, not a ``.tflite`` file, or damaged.
+        InputError: Missing, not a ``.tflite`` file, damaged, or refused.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            head = file.read(8)
+            if head[4:] != b"TFL3":
+                raise InputError(f"{path} is not a .tflite file")
+            content = head + file.read()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    if len(content) > MAX_BYTES or content[4:8] != b"TFL3":
-        raise InputError(f"{path} is not a .tflite file")
-    _check(path)
-    source = Source(path, content)
-    try:
-        source.tree()
-    except Exception as error:  # generated code raises whatever the bytes make it
-        raise InputError(f"{path} is damaged: {type(error).__name__} while parsing") from error
-    return source
+    verdict = checking.check(path)
+    if verdict.damage:
+        raise InputError(f"{path} is damaged: {verdict.damage}")
+    if verdict.refusal and must_run:
+        raise InputError(f"{path}: the engine does not run it: {verdict.refusal}")
+    return Source(path, content, verdict.refusal, verdict.shapes)
 
 
 def write_model(tree: Tree) -> bytes:
-    """Pack an object tree into the bytes of a ``.tflite`` file."""
+    """Pack an object tree into the bytes of a ``.tflite`` file.
+
+    Buffers are aligned; what is marked `OUTSIDE` goes behind the flatbuffer.
+    """
+    tail = _Tail(ALIGNMENT)
+    content = _pack(tree, tail)
+    if not tail.parts:
+        return content
+    # Offsets are of fixed width: the flatbuffer stays as long as it is with any of them.
+    tail = _Tail(len(content))
+    return b"".join((_pack(tree, tail), *tail.parts))
+
+
+@dataclass(slots=True)
+class _Tail:
+    """What stands behind the flatbuffer, from ``end`` on."""
+
+    end: int
+    parts: list[bytes] = field(default_factory=list)
+
+    def add(self, data: Any) -> int:  # noqa: ANN401 - an array of bytes
+        """Give the offset of what is added."""
+        content = np.asarray(data, np.uint8).tobytes()
+        self.parts += [bytes(-self.end % ALIGNMENT), content]
+        offset = self.end + len(self.parts[-2])
+        self.end = offset + len(content)
+        return offset
+
+
+@dataclass(frozen=True, slots=True)
+class _Aligned:
+    """A buffer that packs itself aligned, which the generated code does not do."""
+
+    buffer: Tree
+
+    def Pack(self, builder: Any) -> Any:  # noqa: ANN401, N802 - called by generated code
+        if self.buffer.data is not None:
+            builder.Prep(ALIGNMENT, len(self.buffer.data))
+        return self.buffer.Pack(builder)
+
+
+def _pack(tree: Tree, tail: _Tail) -> bytes:
+    for operator in _operators(tree):
+        if hasattr(operator, "outside"):
+            operator.largeCustomOptionsOffset = tail.add(operator.outside)
+    laid = copy.copy(tree)
+    laid.buffers = [_Aligned(_placed(each, tail)) for each in tree.buffers]
     builder = flatbuffers.Builder(1024)
-    builder.Finish(tree.Pack(builder), b"TFL3")
+    builder.Finish(laid.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
-def _check(path: Path) -> None:
-    try:
-        child = subprocess.run(  # noqa: S603 - our own code
-            [sys.executable, "-P", "-c", _CHECK, str(path)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=CHECK_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise InputError(f"{path}: the engine did not load it in {CHECK_S:.0f} s") from error
-    if child.returncode != 0:
-        said = child.stdout.decode(errors="replace").strip()
-        why = said or f"the engine crashed (exit code {child.returncode})"
-        raise InputError(f"{path} is damaged or not for this engine: {why}")
+def _placed(buffer: Tree, tail: _Tail) -> Tree:
+    if buffer.offset != OUTSIDE or buffer.data is None:
+        return buffer
+    placed = schema.BufferT()
+    placed.offset, placed.size = tail.add(buffer.data), len(buffer.data)
+    return placed
+
+
+def _operators(tree: Tree) -> Iterable[Tree]:
+    for subgraph in tree.subgraphs or ():
+        yield from subgraph.operators or ()

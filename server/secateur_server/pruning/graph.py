@@ -113,6 +113,21 @@ class Graph:
             if k >= 0 and self.tensors[k].storage == storage and operator.kind != "DEQUANTIZE"
         )
 
+    def maker(self, tensor: int) -> Operator | None:
+        """Give the operator that computes a tensor; ``None``: an input or a constant."""
+        return next((each for each in self.operators if tensor in each.outputs), None)
+
+    def states_axis(self, shape: int, axis: int) -> bool:
+        """Whether a tensor that holds a shape says of an axis by a constant how long it is.
+
+        The whole is a constant, or it is packed for this one use from several, as where
+        the size of the batch is taken from the input.
+        """
+        maker = self.maker(shape)
+        if maker is None or maker.kind != "PACK" or len(self.users(shape)) != 1:
+            return self.values(shape) is not None
+        return self.values(maker.inputs[axis]) is not None
+
     def with_values(
         self, index: int, values: npt.NDArray[Any], quantization: Quantization | None
     ) -> Self:
@@ -168,10 +183,10 @@ def _tensor(tree: Tree, subgraph: Tree, index: int) -> Tensor:
     quantization = _quantization(stored)
     raw = tree.buffers[stored.buffer].data
     content = b"" if raw is None else np.asarray(raw, np.uint8).tobytes()
-    is_opaque, values = False, None
+    is_opaque, values = bool(stored.externalBuffer), None  # in another file
     if content or stored.sparsity is not None:
         fits = dtype is not None and len(content) == dtype.itemsize * int(np.prod(shape))
-        is_opaque = stored.sparsity is not None or not fits
+        is_opaque = is_opaque or stored.sparsity is not None or not fits
     if content and not is_opaque and dtype is not None:
         values = _reals(np.frombuffer(content, dtype).reshape(shape), quantization)
     name = stored.name.decode(errors="replace") if stored.name else f"#{index}"

@@ -20,7 +20,7 @@ def inspect_model(path: Path) -> dict[str, Any]:
     Raises:
         InputError: No ``.tflite`` file, or one that the engine does not take.
     """
-    source = read_model(path)
+    source = read_model(path, must_run=False)
     tree = source.tree()
     graph = read_graph(tree)
     channels = find_channels(graph, RULES)

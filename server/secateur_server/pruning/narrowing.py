@@ -63,37 +63,42 @@ def _has_changed(before: Graph, after: Graph, operator: Operator) -> bool:
 def _reshape(
     before: Graph, after: Graph, operator: Operator, _channels: Channels, _stays: Stays
 ) -> Graph:
-    shape = after.tensors[operator.outputs[0]].shape
     stated = getattr(operator.options, "newShape", None)
     if stated is not None and len(stated):
-        options = copy.copy(operator.options)
-        options.newShape = _restate(np.asarray(stated, np.int32), shape)
-        operators = list(after.operators)
-        operators[operator.index] = replace(after.operators[operator.index], options=options)
-        after = replace(after, operators=tuple(operators))
-    target = before.values(operator.inputs[1]) if len(operator.inputs) > 1 else None
-    if target is None:
+        changed = _restate(np.asarray(stated, np.int32), *_shapes(before, after, operator))
+        after = _with_options(after, operator, newShape=changed)
+    return _restate_input(before, after, operator, 1) if len(operator.inputs) > 1 else after
+
+
+def _squeeze(
+    before: Graph, after: Graph, operator: Operator, _channels: Channels, _stays: Stays
+) -> Graph:
+    """Say which axes go: one whose last channel but one has left is not among them."""
+    if operator.options.squeezeDims is not None and len(operator.options.squeezeDims):
         return after
-    return after.with_constant(operator.index, 1, _restate(target, shape))
+    shape = before.tensors[operator.inputs[0]].shape
+    axes = np.array([axis for axis, size in enumerate(shape) if size == 1], np.int32)
+    return _with_options(after, operator, squeezeDims=axes) if len(axes) else after
 
 
 def _transpose_conv(
     before: Graph, after: Graph, operator: Operator, _channels: Channels, _stays: Stays
 ) -> Graph:
-    target = before.values(operator.inputs[0])
-    shape = after.tensors[operator.outputs[0]].shape
-    return (
-        after
-        if target is None
-        else after.with_constant(operator.index, 0, _restate(target, shape))
-    )
+    return _restate_input(before, after, operator, 0)
+
+
+def _depthwise(
+    _before: Graph, after: Graph, operator: Operator, _channels: Channels, _stays: Stays
+) -> Graph:
+    source, output = operator.inputs[0], operator.outputs[0]
+    multiplier = after.tensors[output].shape[-1] // after.tensors[source].shape[-1]
+    return _with_options(after, operator, depthMultiplier=multiplier)
 
 
 def _split_v(
     before: Graph, after: Graph, operator: Operator, _channels: Channels, _stays: Stays
 ) -> Graph:
-    axis = before.values(operator.inputs[2])
-    sizes = before.values(operator.inputs[1])
+    axis, sizes = (before.values(operator.inputs[slot]) for slot in (2, 1))
     if axis is None or sizes is None:
         return after
     along = int(np.ravel(axis)[0])
@@ -107,47 +112,92 @@ def _slice(
     begin, size = (before.values(operator.inputs[slot]) for slot in (1, 2))
     if begin is None or size is None:
         return after
-    source, shape = operator.inputs[0], after.tensors[operator.outputs[0]].shape
-    begins = [
-        int(stays[channels.ids(before, source, axis)[: int(first)]].sum())
-        for axis, first in enumerate(begin)
-    ]
-    after = after.with_constant(operator.index, 1, np.array(begins, begin.dtype))
-    return after.with_constant(operator.index, 2, _restate(size, shape))
+    begins = _count(before, operator, channels, stays, begin)
+    after = after.with_constant(operator.index, 1, begins)
+    changed = _restate(size, *_shapes(before, after, operator))
+    return after.with_constant(operator.index, 2, changed)
 
 
 def _strided_slice(
-    before: Graph, after: Graph, operator: Operator, _channels: Channels, _stays: Stays
+    before: Graph, after: Graph, operator: Operator, channels: Channels, stays: Stays
 ) -> Graph:
-    end = before.values(operator.inputs[2])
-    if end is None:
+    for slot in (1, 2):
+        stated = before.values(operator.inputs[slot])
+        if stated is not None:
+            counted = _count(before, operator, channels, stays, stated)
+            after = after.with_constant(operator.index, slot, counted)
+    return after
+
+
+def _count(
+    before: Graph,
+    operator: Operator,
+    channels: Channels,
+    stays: Stays,
+    stated: npt.NDArray[Any],
+) -> npt.NDArray[Any]:
+    """Move places along the axes of an operator's input to where they are now."""
+    moved = stated.copy()
+    for axis, place in enumerate(stated.tolist()):
+        ids = channels.ids(before, operator.inputs[0], axis)
+        if ids.any():
+            moved[axis] = int(stays[ids[: int(place)]].sum())
+    return moved
+
+
+def _restate_input(before: Graph, after: Graph, operator: Operator, slot: int) -> Graph:
+    """Write a shape anew, where the whole of it is a constant or where it is packed."""
+    stated, shapes = operator.inputs[slot], _shapes(before, after, operator)
+    target = before.values(stated)
+    if target is not None:
+        return after.with_constant(operator.index, slot, _restate(target, *shapes))
+    maker = before.maker(stated)
+    if maker is None or maker.kind != "PACK":
         return after
-    changed = [
-        shape_after if shape_before != shape_after and last >= shape_before else last
-        for last, shape_before, shape_after in zip(
-            end.tolist(),
-            before.tensors[operator.inputs[0]].shape,
-            after.tensors[operator.inputs[0]].shape,
-            strict=True,
-        )
-    ]
-    return after.with_constant(operator.index, 2, np.array(changed, end.dtype))
+    for axis, (was, now) in enumerate(zip(*shapes, strict=True)):
+        length = before.values(maker.inputs[axis])
+        if was != now and length is not None and int(length.ravel()[0]) != -1:
+            after = after.with_constant(
+                maker.index, axis, np.full(length.shape, now, length.dtype)
+            )
+    return after
 
 
-def _restate(stated: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Write a shape down as it was: -1 stays -1, and the batch axis stays what it was."""
+def _restate(
+    stated: npt.NDArray[Any], was: tuple[int, ...], now: tuple[int, ...]
+) -> npt.NDArray[Any]:
+    """Write a shape down where it changed; -1 stays -1."""
     changed = stated.copy()
-    for axis in range(1, len(shape)):
-        if stated[axis] != -1:
-            changed[axis] = shape[axis]
+    if len(stated) == len(now):
+        for axis in range(len(now)):
+            if was[axis] != now[axis] and stated[axis] != -1:
+                changed[axis] = now[axis]
     return changed
+
+
+def _shapes(
+    before: Graph, after: Graph, operator: Operator
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    output = operator.outputs[0]
+    return before.tensors[output].shape, after.tensors[output].shape
+
+
+def _with_options(graph: Graph, operator: Operator, **fields: object) -> Graph:
+    options = copy.copy(operator.options)
+    for name, value in fields.items():
+        setattr(options, name, value)
+    operators = list(graph.operators)
+    operators[operator.index] = replace(graph.operators[operator.index], options=options)
+    return replace(graph, operators=tuple(operators))
 
 
 _Rewrite = Callable[[Graph, Graph, Operator, Channels, Stays], Graph]
 _REWRITES: dict[str, _Rewrite] = {
+    "DEPTHWISE_CONV_2D": _depthwise,
     "RESHAPE": _reshape,
     "SLICE": _slice,
     "SPLIT_V": _split_v,
+    "SQUEEZE": _squeeze,
     "STRIDED_SLICE": _strided_slice,
     "TRANSPOSE_CONV": _transpose_conv,
 }

@@ -13,11 +13,13 @@ UNARY = (
     "DEQUANTIZE",
     "ELU",
     "EXP",
+    "FAKE_QUANT",
     "FLOOR",
     "GELU",
     "HARD_SWISH",
     "LEAKY_RELU",
     "LOG",
+    "LOGICAL_NOT",
     "LOGISTIC",
     "NEG",
     "QUANTIZE",
@@ -35,16 +37,27 @@ UNARY = (
     "ZEROS_LIKE",
 )
 
-BINARY = (
+BROADCAST = (
     "ADD",
+    "ADD_N",
+    "ATAN2",
     "DIV",
+    "EQUAL",
     "FLOOR_DIV",
     "FLOOR_MOD",
+    "GREATER",
+    "GREATER_EQUAL",
+    "LESS",
+    "LESS_EQUAL",
+    "LOGICAL_AND",
+    "LOGICAL_OR",
     "MAXIMUM",
     "MINIMUM",
     "MUL",
+    "NOT_EQUAL",
     "POW",
     "PRELU",
+    "SELECT_V2",
     "SQUARED_DIFFERENCE",
     "SUB",
 )
@@ -72,18 +85,15 @@ def unary(flow: Flow, operator: Operator) -> None:
         flow.bind(output, axis, flow.ids(source, axis))
 
 
-def binary(flow: Flow, operator: Operator) -> None:
-    """Two operands, broadcast as numpy does; where both have channels these are tied."""
+def broadcast(flow: Flow, operator: Operator) -> None:
+    """Operands broadcast as numpy does; where several have channels these are tied."""
     output = operator.outputs[0]
-    for operand in operator.inputs[:2]:
-        for axis in range(-1, -flow.rank(operand) - 1, -1):
-            size = flow.shape(operand)[axis]
-            if size > 1 and size != flow.shape(output)[axis]:
-                raise CannotFollowError("its operands do not broadcast")
+    for operand in operator.inputs:
+        _check_broadcast(flow, operand, output)
     for axis in range(-1, -flow.rank(output) - 1, -1):
         full = [
             operand
-            for operand in operator.inputs[:2]
+            for operand in operator.inputs
             if -axis <= flow.rank(operand) and flow.shape(operand)[axis] > 1
         ]
         computed = [k for k in full if not flow.graph.tensors[k].is_constant]
@@ -94,11 +104,18 @@ def binary(flow: Flow, operator: Operator) -> None:
                 flow.bind(operand, axis, flow.ids(output, axis))
 
 
+def _check_broadcast(flow: Flow, operand: int, output: int) -> None:
+    given, wanted = flow.shape(operand), flow.shape(output)
+    pairs = zip(reversed(given), reversed(wanted), strict=False)
+    if len(given) > len(wanted) or any(size not in {1, full} for size, full in pairs):
+        raise CannotFollowError("its operands do not broadcast")
+
+
 def spatial(flow: Flow, operator: Operator) -> None:
     """Whatever happens, it happens within each channel of the last axis."""
     source, output = operator.inputs[0], operator.outputs[0]
-    if flow.rank(source) != 4:  # noqa: PLR2004 - batch, height, width, channels
-        raise CannotFollowError("not four axes")
+    if flow.rank(source) < 3:  # noqa: PLR2004 - batch, one of space, channels
+        raise CannotFollowError("no axis of space")
     flow.bind(output, -1, flow.ids(source, -1))
 
 
@@ -127,17 +144,21 @@ def reduce(flow: Flow, operator: Operator) -> None:
             position += 1
 
 
-def mixing(_flow: Flow, _operator: Operator) -> None:
-    """It mixes the channels: they cannot leave."""
-    raise CannotFollowError("it mixes channels")
+def softmax(flow: Flow, operator: Operator) -> None:
+    """Over the last axis: channels that stand there cannot leave."""
+    source, output = operator.inputs[0], operator.outputs[0]
+    if flow.ids(source, -1).any():
+        raise CannotFollowError("it mixes channels")
+    for axis in range(flow.rank(source) - 1):
+        flow.bind(output, axis, flow.ids(source, axis))
 
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(UNARY, unary),
-    **dict.fromkeys(BINARY, binary),
+    **dict.fromkeys(BROADCAST, broadcast),
     **dict.fromkeys(SPATIAL, spatial),
     **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD"), reduce),
     "L2_NORMALIZATION": l2_normalization,
-    "SOFTMAX": mixing,
-    "LOG_SOFTMAX": mixing,
+    "SOFTMAX": softmax,
+    "LOG_SOFTMAX": softmax,
 }

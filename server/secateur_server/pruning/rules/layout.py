@@ -10,6 +10,33 @@ def reshape(flow: Flow, operator: Operator) -> None:
     """RESHAPE, SQUEEZE and EXPAND_DIMS: the order of the elements stays."""
     source, output = operator.inputs[0], operator.outputs[0]
     flow.settle(output, flow.lift(source).reshape(flow.shape(output)))
+    if operator.kind != "RESHAPE" or len(operator.inputs) == 1:
+        return
+    for axis in range(flow.rank(output)):
+        is_stated = flow.graph.states_axis(operator.inputs[1], axis)
+        if flow.ids(output, axis).any() and not is_stated:
+            raise CannotFollowError("its shape is computed")
+
+
+def shape(flow: Flow, operator: Operator) -> None:
+    """Whoever asks for the length of an axis with channels would get another answer."""
+    source = operator.inputs[0]
+    asked = set()
+    for user in flow.graph.users(operator.outputs[0]):
+        asked.update(_asked_axes(flow, flow.graph.operators[user], flow.rank(source)))
+    if any(flow.ids(source, axis).any() for axis in asked):
+        raise CannotFollowError("its result depends on how many channels there are")
+    for axis in range(flow.rank(source)):
+        flow.ids(source, axis)
+
+
+def _asked_axes(flow: Flow, user: Operator, rank: int) -> set[int]:
+    """Give the elements of a shape that an operator takes; of an unknown one all."""
+    starts = flow.graph.values(user.inputs[1]) if len(user.inputs) > 1 else None
+    if user.kind not in {"STRIDED_SLICE", "SLICE"} or starts is None:
+        return set(range(rank))
+    begin, length = int(np.ravel(starts)[0]), int(np.prod(flow.shape(user.outputs[0])))
+    return {axis % rank for axis in range(begin, begin + length)}
 
 
 def transpose(flow: Flow, operator: Operator) -> None:
@@ -55,6 +82,8 @@ def pad(flow: Flow, operator: Operator) -> None:
     source, output = operator.inputs[0], operator.outputs[0]
     for axis, (before, after) in enumerate(np.reshape(_constant(flow, operator, 1), (-1, 2))):
         ids = flow.ids(source, axis)
+        if before < 0 or after < 0 or len(ids) + before + after != flow.shape(output)[axis]:
+            raise CannotFollowError("its output has another shape")
         if (before or after) and operator.kind == "MIRROR_PAD" and ids.any():
             raise CannotFollowError("it mirrors channels")
         flow.bind(output, axis, np.pad(ids, (int(before), int(after))))
@@ -63,25 +92,51 @@ def pad(flow: Flow, operator: Operator) -> None:
 def slice_(flow: Flow, operator: Operator) -> None:
     """SLICE: from ``begin``, as long as the output."""
     source, output = operator.inputs[0], operator.outputs[0]
+    _constant(flow, operator, 2)
     for axis, begin in enumerate(np.ravel(_constant(flow, operator, 1))):
         length = flow.shape(output)[axis]
         flow.bind(output, axis, flow.ids(source, axis)[int(begin) : int(begin) + length])
 
 
 def strided_slice(flow: Flow, operator: Operator) -> None:
-    """STRIDED_SLICE, where it leaves every axis with channels as it is."""
+    """STRIDED_SLICE: whole axes, or a part of one in steps of 1."""
     source, output = operator.inputs[0], operator.outputs[0]
     options = operator.options
-    changes = options.ellipsisMask or options.newAxisMask or options.shrinkAxisMask
+    begin, end, stride = (np.ravel(_constant(flow, operator, slot)) for slot in (1, 2, 3))
+    is_moved = options.ellipsisMask or options.newAxisMask or options.shrinkAxisMask
     for axis in range(flow.rank(source)):
         ids = flow.ids(source, axis)
         if not ids.any():
             continue
-        if changes or flow.shape(output)[axis] != len(ids):
-            raise CannotFollowError("it cuts or moves channels")
-        if int(np.ravel(_constant(flow, operator, 3))[axis]) != 1:
-            raise CannotFollowError("it turns channels round")
+        if is_moved or getattr(options, "offset", False):
+            raise CannotFollowError("it moves channels")
+        if axis < len(stride):
+            if stride[axis] != 1 or begin[axis] < 0 or end[axis] < 0:
+                raise CannotFollowError("it steps over channels or counts from the end")
+            first = 0 if options.beginMask >> axis & 1 else int(begin[axis])
+            last = len(ids) if options.endMask >> axis & 1 else int(end[axis])
+            ids = ids[first:last]
         flow.bind(output, axis, ids)
+
+
+def tile(flow: Flow, operator: Operator) -> None:
+    """Copies, one after the other along an axis."""
+    for axis, count in enumerate(np.ravel(_constant(flow, operator, 1))):
+        ids = flow.ids(operator.inputs[0], axis)
+        if len(ids) * int(count) != flow.shape(operator.outputs[0])[axis]:
+            raise CannotFollowError("its output has another shape")
+        flow.bind(operator.outputs[0], axis, np.tile(ids, int(count)))
+
+
+def gather(flow: Flow, operator: Operator) -> None:
+    """GATHER along an axis without channels; elsewhere they stay where they are."""
+    source, output = operator.inputs[0], operator.outputs[0]
+    along = operator.options.axis % flow.rank(source)
+    if operator.options.batchDims or flow.ids(source, along).any():
+        raise CannotFollowError("it picks channels")
+    added = flow.rank(output) - flow.rank(source)
+    for axis in set(range(flow.rank(source))) - {along}:
+        flow.bind(output, axis + added * (axis > along), flow.ids(source, axis))
 
 
 def space_to_depth(flow: Flow, operator: Operator) -> None:
@@ -136,17 +191,20 @@ RULES: dict[str, Rule] = {
     "CONCATENATION": concatenation,
     "DEPTH_TO_SPACE": depth_to_space,
     "EXPAND_DIMS": reshape,
+    "GATHER": gather,
     "MIRROR_PAD": pad,
     "PACK": pack,
     "PAD": pad,
     "PADV2": pad,
     "RESHAPE": reshape,
+    "SHAPE": shape,
     "SLICE": slice_,
     "SPACE_TO_DEPTH": space_to_depth,
     "SPLIT": split,
     "SPLIT_V": split_v,
     "SQUEEZE": reshape,
     "STRIDED_SLICE": strided_slice,
+    "TILE": tile,
     "TRANSPOSE": transpose,
     "UNPACK": unpack,
 }

@@ -17,6 +17,13 @@ def conv_2d(flow: Flow, operator: Operator) -> None:
     _outputs(flow, operator, weights, axis=0)
 
 
+def transpose_conv(flow: Flow, operator: Operator) -> None:
+    """The same, where the shape that comes out is an input and must be written anew."""
+    conv_2d(flow, operator)
+    if not flow.graph.states_axis(operator.inputs[0], -1):
+        flow.freeze(operator.outputs[0], "its shape is computed")
+
+
 def depthwise(flow: Flow, operator: Operator) -> None:
     """Weights [1, h, w, in x multiplier]; output channel k comes from k // multiplier."""
     weights, output = _weights(flow, operator), operator.outputs[0]
@@ -24,6 +31,9 @@ def depthwise(flow: Flow, operator: Operator) -> None:
     multiplier, rest = divmod(flow.shape(weights)[-1], len(ids))
     if rest or multiplier != operator.options.depthMultiplier:
         raise CannotFollowError("its multiplier does not match its weights")
+    if len(ids) == 1 and multiplier > 1:
+        _outputs(flow, operator, weights, axis=-1)  # any multiplier does
+        return
     repeated = np.repeat(ids, multiplier)
     flow.bind(weights, -1, repeated)
     flow.bind(output, -1, repeated)
@@ -47,13 +57,19 @@ def fully_connected(flow: Flow, operator: Operator) -> None:
 
 
 def batch_matmul(flow: Flow, operator: Operator) -> None:
-    """Weights [1, .., in, out], or [.., out, in] with ``adjY``."""
-    weights, data = _weights(flow, operator), operator.inputs[0]
-    is_flat = all(size == 1 for size in flow.shape(weights)[:-2])
-    if operator.options.adjX or not is_flat:
-        raise CannotFollowError("a batch of matrices")
+    """Rows of one matrix times columns of another; what both lose in between is dropped."""
+    left, right = operator.inputs[:2]
     inner, outer = (-1, -2) if operator.options.adjY else (-2, -1)
-    flow.bind(weights, inner, flow.ids(data, -1))
+    rows, shared = (-1, -2) if operator.options.adjX else (-2, -1)
+    if flow.graph.tensors[right].values is None:
+        flow.tie(flow.ids(left, shared), flow.ids(right, inner))
+        flow.bind(operator.outputs[0], -2, flow.ids(left, rows))
+        flow.bind(operator.outputs[0], -1, flow.ids(right, outer))
+        return
+    weights = _weights(flow, operator)
+    if operator.options.adjX or any(size > 1 for size in flow.shape(weights)[:-2]):
+        raise CannotFollowError("a batch of constant matrices")
+    flow.bind(weights, inner, flow.ids(left, shared))
     _outputs(flow, operator, weights, axis=outer)
 
 
@@ -81,7 +97,7 @@ def _bias(flow: Flow, operator: Operator) -> None:
 
 RULES: dict[str, Rule] = {
     "CONV_2D": conv_2d,
-    "TRANSPOSE_CONV": conv_2d,
+    "TRANSPOSE_CONV": transpose_conv,
     "DEPTHWISE_CONV_2D": depthwise,
     "FULLY_CONNECTED": fully_connected,
     "BATCH_MATMUL": batch_matmul,
