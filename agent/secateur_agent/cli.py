@@ -25,13 +25,14 @@ from secateur_agent.errors import (
     AgentError,
     ConfigError,
 )
-from secateur_agent.inference.commands import Configure, LaneSpec, ReplaySpec
-from secateur_agent.inference.source import ReplaySource
+from secateur_agent.inference.commands import Configure, HttpSpec
+from secateur_agent.inference.sources import open_source
+from secateur_agent.lanes import lane_spec
 from secateur_agent.settings import (
     BROKER_PORT,
     BROKER_TLS_PORT,
     AgentSettings,
-    ModelSettings,
+    MqttSettings,
     read_settings,
 )
 from secateur_protocols.info import EngineInfo, Info, ModelTask
@@ -87,7 +88,8 @@ def _complain(error: Exception, code: int) -> int:
 def _check(settings: AgentSettings) -> int:
     engine = find_engine(settings.engine.name)
     for model in settings.models:
-        ReplaySource(_lane(model).source)
+        if (source := lane_spec(model).source) is not None:
+            open_source(source)
     parts = urlsplit(settings.broker.url)
     port = parts.port or (BROKER_TLS_PORT if parts.scheme == "mqtts" else BROKER_PORT)
     try:
@@ -117,8 +119,9 @@ def _run(settings: AgentSettings) -> int:
         configure=Configure(
             engine=engine.name,
             threads=settings.engine.threads,
-            lanes=tuple(_lane(model) for model in settings.models),
+            lanes=tuple(lane_spec(model) for model in settings.models),
             slowdown=sensors.slowdown(),
+            http=HttpSpec(**settings.http.model_dump()) if settings.http else None,
         ),
         period_s=settings.telemetry.period_s,
     )
@@ -129,6 +132,11 @@ def _run(settings: AgentSettings) -> int:
         site=settings.site,
         device=settings.device,
         boot=boot,
+        source_topics=frozenset(
+            model.source.topic
+            for model in settings.models
+            if isinstance(model.source, MqttSettings)
+        ),
         post=driver.post,
     )
     driver.run(broker)
@@ -138,15 +146,6 @@ def _run(settings: AgentSettings) -> int:
 def _sensors(settings: AgentSettings) -> Sensors:
     real = KernelSensors(settings.state_dir)
     return SimulatedSensors(settings.simulation, real) if settings.simulation else real
-
-
-def _lane(model: ModelSettings) -> LaneSpec:
-    source = model.source
-    return LaneSpec(
-        model=model.name,
-        deadline_ms=model.deadline_ms,
-        source=ReplaySpec(path=str(source.path), rate_hz=source.rate_hz, queue=source.queue),
-    )
 
 
 def _state(

@@ -143,7 +143,13 @@ class Driver:
 
     def _take(self, happening: Happening) -> None:
         match happening:
-            case wire.Opened() | wire.Closed() | wire.Arrived() | wire.Garbled():
+            case (
+                wire.Opened()
+                | wire.Closed()
+                | wire.Arrived()
+                | wire.FrameArrived()
+                | wire.Garbled()
+            ):
                 self._take_wire(happening)
             case Finished():
                 self._step(happening.event)
@@ -164,8 +170,18 @@ class Driver:
                 log.warning("%s", happening.problem)
             case wire.Arrived():
                 self._hear(happening)
+            case wire.FrameArrived():
+                self._deliver(happening)
             case _:
                 assert_never(happening)
+
+    def _deliver(self, arrived: wire.FrameArrived) -> None:
+        for lane in self._configure.lanes:
+            if (
+                isinstance(lane.source, commands.TopicSpec)
+                and lane.source.topic == arrived.topic
+            ):
+                self._send(commands.Deliver(lane.model, arrived.payload))
 
     def _hear(self, arrived: wire.Arrived) -> None:
         message = arrived.message

@@ -62,12 +62,14 @@ class TensorInfo:
     """One input or output.
 
     Attributes:
+        name: As the model has it.
         dtype: As numpy names it.
         shape: Axis sizes as allocated; a dynamic axis is 1.
         scale: Of a quantized tensor, real = scale x (code - zero_point). 0: not quantized.
     """
 
     index: int
+    name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     scale: float
@@ -189,6 +191,7 @@ def _describe(detail: dict[str, Any]) -> TensorInfo:
     scale, zero_point = detail["quantization"]
     return TensorInfo(
         index=int(detail["index"]),
+        name=str(detail["name"]),
         dtype=np.dtype(detail["dtype"]),
         shape=tuple(int(size) for size in detail["shape"]),
         scale=float(scale),

@@ -1,6 +1,7 @@
 """The agent's settings: one frozen object, read once from TOML, passed down as values."""
 
 import tomllib
+from math import prod
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -14,6 +15,11 @@ from secateur_protocols.ids import DeviceId, ModelName, Name, SiteId
 
 BROKER_PORT = 1883
 BROKER_TLS_PORT = 8883
+
+MAX_FRAME_NUMBERS = 1 << 24
+"""Numbers in one raw frame: sixteen million, five times a full HD picture in colour."""
+
+Axis = Annotated[int, Field(ge=1, le=1 << 24)]
 
 
 class _Section(BaseModel):
@@ -68,8 +74,81 @@ class ReplaySettings(_Section):
     path: Path
     """An ``.npz`` with ``x`` [n, ...] and, optionally, integer labels ``y`` [n]."""
     rate_hz: Annotated[float, Field(gt=0, le=10_000)] = 10.0
-    queue: Annotated[int, Field(ge=1, le=10_000)] = 8
-    """Frames that may wait; of more, the oldest are dropped and counted."""
+
+
+class HttpSettings(_Section):
+    """Where programs on this device ask for inferences, and Prometheus for metrics."""
+
+    listen: str = "127.0.0.1:8000"
+    """``host:port`` on loopback, or ``unix:/path``: there is no login."""
+    max_request_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 1 << 24
+    """Longer bodies are refused before they are read."""
+    max_connections: Annotated[int, Field(ge=1, le=1024)] = 32
+    """At a time; each takes a thread."""
+
+    @field_validator("listen")
+    @classmethod
+    def _is_local(cls, listen: str) -> str:
+        if listen.startswith("unix:"):
+            if len(listen.removeprefix("unix:").encode()) not in range(1, 108):
+                msg = "the path of a Unix socket has 1 to 107 bytes"
+                raise ValueError(msg)
+            return listen
+        host, _, port = listen.rpartition(":")
+        if host not in {"127.0.0.1", "localhost", "[::1]"} or not port.isascii():
+            msg = "must be 127.0.0.1:port, localhost:port, [::1]:port or unix:/path"
+            raise ValueError(msg)
+        if not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004 - the last port
+            msg = "the port must be 0 to 65535"
+            raise ValueError(msg)
+        return listen
+
+
+class _RawFrames(_Section):
+    """Frames that arrive as bytes: numbers of one type, in this machine's byte order."""
+
+    dtype: Literal["uint8", "int8", "uint16", "int16", "int32", "float32"] = "uint8"
+    shape: Annotated[tuple[Axis, ...], Field(min_length=1, max_length=8)]
+    """Of one frame. ``[n]`` with ``uint8`` says a size in bytes."""
+
+    @field_validator("shape")
+    @classmethod
+    def _is_small_enough(cls, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if prod(shape) > MAX_FRAME_NUMBERS:
+            msg = f"a frame has at most {MAX_FRAME_NUMBERS} numbers"
+            raise ValueError(msg)
+        return shape
+
+
+class ExecSettings(_RawFrames):
+    """Frames from a command's standard output."""
+
+    kind: Literal["exec"]
+    command: Annotated[tuple[str, ...], Field(min_length=1, max_length=256)]
+    """Program and arguments, without a shell. It is started again when it ends."""
+
+
+class MqttSettings(_RawFrames):
+    """Frames from a topic of the same broker, one per payload."""
+
+    kind: Literal["mqtt"]
+    topic: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^+#\x00]+$")]
+    """Without wildcards."""
+
+
+class PluginSettings(_Section):
+    """Frames from a source that another distribution brings."""
+
+    kind: Literal["plugin"]
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    """Of its entry point in the group ``secateur.sources``."""
+    options: dict[str, object] = Field(default_factory=dict)
+    """Handed to it as they are."""
+
+
+SourceSettings = Annotated[
+    ReplaySettings | ExecSettings | MqttSettings | PluginSettings, Field(discriminator="kind")
+]
 
 
 class ModelSettings(_Section):
@@ -78,7 +157,10 @@ class ModelSettings(_Section):
     name: ModelName
     deadline_ms: Annotated[float, Field(gt=0, le=86_400_000)]
     """From a frame's arrival to its answer; the operator's policy comes first."""
-    source: ReplaySettings
+    queue: Annotated[int, Field(ge=1, le=10_000)] = 8
+    """Frames that may wait; of more, the oldest are dropped and counted."""
+    source: SourceSettings | None = None
+    """``None``: the model answers callers alone."""
 
 
 class SimulationSettings(_Section):
@@ -106,6 +188,8 @@ class AgentSettings(_Section):
     broker: BrokerSettings = BrokerSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     engine: EngineSettings = EngineSettings()
+    http: HttpSettings | None = None
+    """``None``: no HTTP server."""
     models: Annotated[tuple[ModelSettings, ...], Field(min_length=1, max_length=16)]
     simulation: SimulationSettings | None = None
 

@@ -9,7 +9,12 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from secateur_agent.settings import AgentSettings, SimulationSettings, read_settings
+from secateur_agent.settings import (
+    AgentSettings,
+    HttpSettings,
+    SimulationSettings,
+    read_settings,
+)
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "deploy" / "agent.example.toml"
@@ -22,38 +27,44 @@ ROW = re.compile(r"^\| `([\w.\[\]]+)` \| .+? \| (.+?) \| .+ \|$", re.MULTILINE)
 """A row of the reference: key, type, default, meaning."""
 
 
+FREE = ("labels.", "options.")
+"""Tables whose keys are the user's own."""
+
+
 def settings() -> Iterator[tuple[str, FieldInfo]]:
     yield from fields_of("", AgentSettings)
 
 
 def fields_of(prefix: str, section: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
     for name, field in section.model_fields.items():
-        nested = section_of(field)
-        if nested is None:
+        nested = sections_of(field)
+        if not nested:
             yield prefix + name, field
-        else:
-            repeats = "[]" if field.annotation is not nested and name == "models" else ""
-            yield from fields_of(f"{prefix}{name}{repeats}.", nested)
+        for each in nested:
+            repeats = "[]" if field.annotation is not each and name == "models" else ""
+            yield from fields_of(f"{prefix}{name}{repeats}.", each)
 
 
-def section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """Find the table that a setting is, through optional and tuple."""
+def sections_of(field: FieldInfo) -> list[type[BaseModel]]:
+    """Find the tables that a setting may be, through optional, union and tuple."""
     waiting: list[object] = [field.annotation]
+    sections = []
     while waiting:
         found = waiting.pop()
         if isinstance(found, type) and issubclass(found, BaseModel):
-            return found
+            sections.append(found)
         waiting.extend(getattr(found, "__args__", ()))
-    return None
+    return sections
 
 
 def keys_of(prefix: str, value: object) -> Iterator[str]:
-    if isinstance(value, dict) and prefix != "labels.":
+    if isinstance(value, dict) and not prefix.endswith(FREE):
         for name, inner in value.items():
             yield from keys_of(f"{prefix}{name}.", inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from keys_of(f"{prefix[:-1]}[].", inner)
+            repeats = "[]" if isinstance(inner, dict) else ""
+            yield from keys_of(f"{prefix[:-1]}{repeats}.", inner)
     else:
         yield prefix[:-1]
 
@@ -86,6 +97,7 @@ def test_the_example_shows_the_defaults() -> None:
     loaded = AgentSettings.model_validate(tomllib.loads(EXAMPLE.read_text()))
     for section in ("broker", "telemetry", "engine"):
         assert getattr(loaded, section) == AgentSettings.model_fields[section].default
+    assert loaded.http == HttpSettings()
     assert loaded.state_dir == AgentSettings.model_fields["state_dir"].default
 
 

@@ -39,6 +39,14 @@ class Arrived:
 
 
 @dataclass(frozen=True, slots=True)
+class FrameArrived:
+    """A message on the topic of a model's source."""
+
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Opened:
     """The broker accepted the connection with this number; subscriptions are asked."""
 
@@ -59,7 +67,7 @@ class Garbled:
     problem: str
 
 
-BrokerEvent = Arrived | Opened | Closed | Garbled
+BrokerEvent = Arrived | FrameArrived | Opened | Closed | Garbled
 
 
 class Broker:
@@ -72,11 +80,13 @@ class Broker:
         site: str,
         device: str,
         boot: int,
+        source_topics: frozenset[str] = frozenset(),
         post: Callable[[BrokerEvent], None],
     ) -> None:
         self._site = site
         self._device = device
         self._boot = boot
+        self._source_topics = source_topics
         self._post = post
         self._session = 0
         self._settings = settings
@@ -148,6 +158,9 @@ class Broker:
             return
         desired = device_topic(self._site, self._device, Leaf.DESIRED)
         client.subscribe([(desired, 1), (rebirth(self._site), 1)])
+        if self._source_topics:
+            # QoS 0: a frame that is late is worth less than the next one.
+            client.subscribe([(topic, 0) for topic in sorted(self._source_topics)])
         self._post(Opened(self._session))
 
     def _on_connect_fail(self, _client: mqtt.Client, _userdata: object) -> None:
@@ -167,6 +180,10 @@ class Broker:
     def _on_message(
         self, _client: mqtt.Client, _userdata: object, received: mqtt.MQTTMessage
     ) -> None:
+        if received.topic in self._source_topics:
+            if not received.retain:  # what the broker kept is no frame of now
+                self._post(FrameArrived(received.topic, bytes(received.payload)))
+            return
         if not received.payload:
             return  # an emptied retained topic: we were forgotten (rule W6)
         payload = bytes(received.payload)

@@ -18,6 +18,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import assert_never
 
+import numpy as np
+
 from secateur_agent.engine import (
     Engine,
     EngineMissingError,
@@ -32,6 +34,9 @@ from secateur_agent.inference.commands import (
     Collected,
     Command,
     Configure,
+    Deliver,
+    Fault,
+    LaneSpec,
     Load,
     NotServing,
     Ready,
@@ -45,9 +50,15 @@ from secateur_agent.inference.commands import (
     Unusable,
     Watch,
 )
+from secateur_agent.inference.intake import Intake
 from secateur_agent.inference.lane import Lane
 from secateur_agent.inference.lane import Serving as Loaded
-from secateur_agent.inference.source import ReplaySource
+from secateur_agent.inference.sources import open_source
+from secateur_agent.inference.sources.topic import TopicSource
+from secateur_agent.oip.metrics import render
+from secateur_agent.oip.router import Router
+from secateur_agent.oip.server import HttpServer
+from secateur_agent.source import SourceError
 from secateur_protocols.ota import ReasonCode
 
 WARM_UPS = 15
@@ -69,8 +80,11 @@ class InferenceProcess:
         self._sending = threading.Lock()
         self._swapping = threading.Lock()
         self._lanes: dict[str, Lane] = {}
+        self._topics: dict[str, TopicSource] = {}
         # Load commands under way count only if nothing was restored meanwhile.
         self._restores: dict[str, int] = {}
+        self._http: HttpServer | None = None
+        self._collected = Collected(())
         self._loads: queue.SimpleQueue[tuple[Load, int]] = queue.SimpleQueue()
 
     def run(self) -> int:
@@ -90,17 +104,48 @@ class InferenceProcess:
         gc.freeze()
         self._reply(Ready(str(engine.name), engine.version))
         self._serve()
+        if self._http is not None:
+            self._http.stop()
         for lane in self._lanes.values():
             lane.stop()
         return 0
 
     def _open(self, configure: Configure) -> None:
         for spec in configure.lanes:
-            source = ReplaySource(spec.source)
-            self._lanes[spec.model] = Lane(spec, source, configure.slowdown, self._reply)
+            intake = self._intake(spec)
+            self._lanes[spec.model] = Lane(spec, intake, configure.slowdown, self._reply)
             self._restores[spec.model] = 0
+        if configure.http is not None:
+            router = Router(self._lanes, lambda: render(self._collected.reports))
+            self._http = HttpServer(configure.http, router)
         for lane in self._lanes.values():
             lane.start()
+        if self._http is not None:
+            self._http.start()
+
+    def _intake(self, spec: LaneSpec) -> Intake:
+        source = open_source(spec.source) if spec.source is not None else None
+        if isinstance(source, TopicSource):
+            self._topics[spec.model] = source
+        return Intake(spec.queue, source, lambda text: self._reply(Fault(spec.model, text)))
+
+    def _set_slowdown(self, slowdown: float) -> None:
+        for lane in self._lanes.values():
+            lane.slowdown = slowdown
+
+    def _collect(self) -> None:
+        reports = [lane.report() for lane in self._lanes.values()]
+        self._collected = Collected(tuple(each for each in reports if each is not None))
+        self._reply(self._collected)
+
+    def _deliver(self, delivered: Deliver) -> None:
+        source = self._topics.get(delivered.model)
+        if source is None:
+            return
+        try:
+            source.arrive(delivered.payload)
+        except SourceError as error:
+            self._reply(Fault(delivered.model, str(error)))
 
     def _serve(self) -> None:
         while True:
@@ -130,11 +175,11 @@ class InferenceProcess:
             case SetDeadline():
                 self._lanes[command.model].meter.deadline_ms = command.deadline_ms
             case SetSlowdown():
-                for lane in self._lanes.values():
-                    lane.slowdown = command.slowdown
+                self._set_slowdown(command.slowdown)
+            case Deliver():
+                self._deliver(command)
             case Collect():
-                reports = [lane.report() for lane in self._lanes.values()]
-                self._reply(Collected(tuple(each for each in reports if each is not None)))
+                self._collect()
             case Configure() | Stop():
                 pass
             case _:
@@ -148,7 +193,7 @@ class InferenceProcess:
     def _load(self, engine: Engine, threads: int, load: Load, restores: int) -> Reply:
         lane = self._lanes[load.model]
         try:
-            loaded = _warm(engine, threads, load, lane.source.sample)
+            loaded = _warm(engine, threads, load, lane.intake.sample)
         except AgentError as error:
             return NotServing(load.ticket, load.model, error.reason, str(error))
         with self._swapping:
@@ -166,14 +211,20 @@ class InferenceProcess:
                 return
 
 
-def _warm(engine: Engine, threads: int, load: Load, sample: Tensor) -> Loaded:
-    """Load an artifact from bytes that hash to its digest, and run it a few times."""
+def _warm(engine: Engine, threads: int, load: Load, sample: Tensor | None) -> Loaded:
+    """Load an artifact from bytes that hash to its digest, and run it a few times.
+
+    Without a sample it is zeros that it is run on.
+    """
     try:
         artifact = Path(load.path).read_bytes()
         if hashlib.sha256(artifact).hexdigest() != load.digest:
             raise TransientError("damaged on disk", ReasonCode.DIGEST_MISMATCH)
         model = engine.load(artifact, threads)
-        inputs = [model.inputs[0].encode(sample)]
+        first = model.inputs[0]
+        inputs = [
+            first.encode(np.zeros(first.shape, first.dtype) if sample is None else sample)
+        ]
         times_s: list[float] = []
         while len(times_s) < WARM_UPS or sum(times_s) < WARM_S:
             started_s = time.perf_counter()

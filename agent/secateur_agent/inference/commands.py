@@ -4,7 +4,8 @@ Frozen values, pickled by `multiprocessing.connection`: both ends are our own co
 same version, started by one another.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from secateur_agent.core.telemetry import LaneReport
 from secateur_agent.engine import EngineName
@@ -18,21 +19,72 @@ class ReplaySpec:
 
     Attributes:
         rate_hz: Frames per second; the file begins again at its end.
-        queue: Frames that may wait; of more, the oldest are dropped and counted.
     """
 
     path: str
     rate_hz: float
-    queue: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecSpec:
+    """Frames of one size from a command's standard output.
+
+    Attributes:
+        dtype: Of a frame's numbers, as numpy names it, in the machine's byte order.
+        shape: Of a frame.
+    """
+
+    command: tuple[str, ...]
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicSpec:
+    """Frames from an MQTT topic, one per payload; ``dtype`` and ``shape`` as above."""
+
+    topic: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginSpec:
+    """Frames from a third party's source, by its entry point's name."""
+
+    name: str
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+SourceSpec = ReplaySpec | ExecSpec | TopicSpec | PluginSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneSpec:
-    """One model's lane: where its frames come from and when its answers are due."""
+    """One model's lane: where its frames come from and when its answers are due.
+
+    Attributes:
+        source: ``None``: frames come from callers alone.
+        queue: Frames that may wait; of more, the oldest are dropped and counted.
+    """
 
     model: ModelName
     deadline_ms: float
-    source: ReplaySpec
+    source: SourceSpec | None
+    queue: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSpec:
+    """Where callers find the models.
+
+    Attributes:
+        listen: ``host:port`` on loopback, or ``unix:`` and a path.
+    """
+
+    listen: str
+    max_request_bytes: int
+    max_connections: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +92,7 @@ class Configure:
     """The first command.
 
     Attributes:
+        http: ``None``: no HTTP server.
         slowdown: Of a simulated device: how many times longer an inference takes than on
             this machine. 1: a real device.
     """
@@ -48,6 +101,7 @@ class Configure:
     threads: int
     lanes: tuple[LaneSpec, ...]
     slowdown: float
+    http: HttpSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +164,14 @@ class SetSlowdown:
 
 
 @dataclass(frozen=True, slots=True)
+class Deliver:
+    """A payload of a model's source topic arrived."""
+
+    model: ModelName
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Collect:
     """Answer with `Collected` and begin a new period."""
 
@@ -120,7 +182,16 @@ class Stop:
 
 
 Command = (
-    Configure | Load | Watch | Settle | Restore | SetDeadline | SetSlowdown | Collect | Stop
+    Configure
+    | Load
+    | Watch
+    | Settle
+    | Restore
+    | SetDeadline
+    | SetSlowdown
+    | Deliver
+    | Collect
+    | Stop
 )
 
 

@@ -14,8 +14,12 @@ import numpy as np
 from secateur_agent.core.telemetry import LaneReport
 from secateur_agent.engine import InvokeError, LoadedModel, Tensor
 from secateur_agent.inference.commands import Fault, LaneSpec, Load, Reply, Watch, Watched
+from secateur_agent.inference.frame import Answered, Frame, Unanswered
+from secateur_agent.inference.intake import Intake
 from secateur_agent.inference.meter import Meter
-from secateur_agent.inference.source import Frame, ReplaySource
+
+TAKE_S = 0.5
+"""How long a lane waits for a frame before it looks whether it is to stop, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +47,18 @@ class _Probation:
 
 
 class Lane(threading.Thread):
-    """One model, its source, and the artifacts that are loaded for it."""
+    """One model, what waits for it, and the artifacts that are loaded for it."""
 
     def __init__(
         self,
         spec: LaneSpec,
-        source: ReplaySource,
+        intake: Intake,
         slowdown: float,
         reply: Callable[[Reply], None],
     ) -> None:
         super().__init__(name=f"lane-{spec.model}", daemon=True)
         self.spec = spec
-        self.source = source
+        self.intake = intake
         self.slowdown = slowdown
         self.meter = Meter(spec.deadline_ms)
         self._reply = reply
@@ -67,14 +71,19 @@ class Lane(threading.Thread):
     def run(self) -> None:
         """Answer frames until stopped."""
         while not self._stopping.is_set():
-            # Without an artifact nothing is offered, so nothing is lost.
-            if self._can_serve.wait(timeout=0.5) and (frame := self._take()) is not None:
+            if self._can_serve.wait(TAKE_S) and (frame := self.intake.take(TAKE_S)) is not None:
                 self._answer(frame)
 
     def stop(self) -> None:
         """Finish the frame under way and end the thread."""
+        self.intake.close()
         self._stopping.set()
         self.join(timeout=10.0)
+
+    @property
+    def serving(self) -> Serving | None:
+        """The artifact that answers the next frame; ``None``: none does."""
+        return self._serving
 
     def replace(self, candidate: Serving) -> None:
         """Let another artifact answer from the next frame on; keep the one before."""
@@ -126,9 +135,9 @@ class Lane(threading.Thread):
             p95_ms=period.p95_ms,
             p99_ms=period.p99_ms,
             since_switch_s=period.since_switch_s,
-            offered=self.source.offered,
+            offered=self.intake.offered,
             answered=period.answered,
-            dropped=self.source.dropped,
+            dropped=self.intake.dropped,
             lost=period.lost,
             deadline_misses=period.deadline_misses,
             switches=period.switches,
@@ -139,14 +148,13 @@ class Lane(threading.Thread):
         self._serving = serving
         self.meter.switched()
         self._can_serve.set()
-
-    def _take(self) -> Frame | None:
-        return self.source.take(self._stopping)
+        # Not earlier: without an artifact nothing is offered, so nothing is lost.
+        self.intake.open()
 
     def _answer(self, frame: Frame) -> None:
         serving = self._serving
         if serving is None:
-            self._lose("nothing serves")
+            self._lose(frame, "nothing serves")
             return
         try:
             outputs = self._infer(serving, frame)
@@ -156,6 +164,8 @@ class Lane(threading.Thread):
                 return
             serving, outputs = answered
         latency_ms = (time.monotonic() - frame.arrived_s) * 1e3
+        if frame.settle is not None:
+            frame.settle(Answered(serving.load, serving.model, outputs, latency_ms))
         is_correct = None if frame.label is None else int(outputs[0].argmax()) == frame.label
         self.meter.answered(serving.load.level, latency_ms, is_correct=is_correct)
         probation = self._probation
@@ -188,12 +198,12 @@ class Lane(threading.Thread):
             probation.detail = problem
             self._end_probation(probation)
         if previous is None:
-            self._lose(problem)
+            self._lose(frame, problem)
             return None
         try:
             return previous, self._infer(previous, frame)
         except (InvokeError, ValueError) as error:
-            self._lose(str(error))
+            self._lose(frame, str(error))
             return None
 
     def _end_probation(self, probation: _Probation) -> None:
@@ -208,6 +218,8 @@ class Lane(threading.Thread):
             )
         )
 
-    def _lose(self, problem: str) -> None:
+    def _lose(self, frame: Frame, problem: str) -> None:
         self.meter.lost()
+        if frame.settle is not None:
+            frame.settle(Unanswered(problem, is_dropped=False))
         self._reply(Fault(self.spec.model, problem))

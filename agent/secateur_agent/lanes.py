@@ -1,0 +1,45 @@
+"""From what the configuration says of a model to what the inference process is told."""
+
+from typing import assert_never
+
+from secateur_agent.inference.commands import (
+    ExecSpec,
+    LaneSpec,
+    PluginSpec,
+    ReplaySpec,
+    SourceSpec,
+    TopicSpec,
+)
+from secateur_agent.settings import (
+    ExecSettings,
+    ModelSettings,
+    MqttSettings,
+    PluginSettings,
+    ReplaySettings,
+)
+
+
+def lane_spec(model: ModelSettings) -> LaneSpec:
+    """Describe one model's lane."""
+    return LaneSpec(
+        model=model.name,
+        deadline_ms=model.deadline_ms,
+        source=_source_spec(model.source) if model.source is not None else None,
+        queue=model.queue,
+    )
+
+
+def _source_spec(
+    source: ReplaySettings | ExecSettings | MqttSettings | PluginSettings,
+) -> SourceSpec:
+    match source:
+        case ReplaySettings():
+            return ReplaySpec(path=str(source.path), rate_hz=source.rate_hz)
+        case ExecSettings():
+            return ExecSpec(command=source.command, dtype=source.dtype, shape=source.shape)
+        case MqttSettings():
+            return TopicSpec(topic=source.topic, dtype=source.dtype, shape=source.shape)
+        case PluginSettings():
+            return PluginSpec(name=source.name, options=source.options)
+        case _:
+            assert_never(source)
