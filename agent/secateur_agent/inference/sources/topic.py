@@ -1,6 +1,7 @@
 """Frames from an MQTT topic. The control process has the connection and hands them over."""
 
 import threading
+import time
 
 import numpy as np
 
