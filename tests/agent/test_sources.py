@@ -169,7 +169,9 @@ def test_a_payload_is_a_frame_or_one_complaint() -> None:
     intake, _ = intake_of(source)
     intake.open()
     sent = np.array([1.5, -2], np.float32)
-    wait_until(lambda: source.arrive(sent.tobytes()) or intake.offered)
+    while not intake.offered:  # its thread may not have begun
+        source.arrive(sent.tobytes())
+        time.sleep(0.01)
     assert np.array_equal(take(intake).sample, sent)
     with pytest.raises(SourceError, match="9 bytes where a frame has 8"):
         source.arrive(bytes(9))
