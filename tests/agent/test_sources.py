@@ -238,10 +238,12 @@ def test_a_third_partys_source_that_cannot_be_used_is_named(
 def test_frames_offered_from_many_threads_are_all_counted() -> None:
     intake, _ = intake_of(None, limit=50)
     sample = np.zeros(1)
-    threads = [
-        threading.Thread(target=lambda: [intake.offer(Frame(0.0, sample)) for _ in range(2000)])
-        for _ in range(4)
-    ]
+
+    def offer() -> None:
+        for _ in range(2000):
+            intake.offer(Frame(0.0, sample))
+
+    threads = [threading.Thread(target=offer) for _ in range(4)]
     taken = 0
     for thread in threads:
         thread.start()
