@@ -36,6 +36,7 @@ def any_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Embed
 def digits_ladder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Prune the demo's model once into a ladder of three levels; tests only read it."""
     from secateur_server.pruning.pruner import PruneRequest, prune  # noqa: PLC0415 - slow
+    from secateur_server.pruning.task import Options  # noqa: PLC0415 - slow
 
     out_dir = tmp_path_factory.mktemp("ladder") / "digits"
     prune(
@@ -44,7 +45,8 @@ def digits_ladder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             calibration_path=DIGITS / "calibration.npz",
             evaluation_path=DIGITS / "evaluation.npz",
             out_dir=out_dir,
-            levels=3,
+            method="channel",
+            options=Options(levels=3),
         )
     )
     return out_dir

@@ -43,6 +43,9 @@ class Accuracy(Message):
     metric: Metric
     value: Ratio
     samples: Annotated[int, Field(ge=1)]
+    low: Ratio | None = None
+    high: Ratio | None = None
+    """Its 95 % interval, of shares that were counted: how far ``samples`` samples tell."""
 
 
 class Latency(Message):

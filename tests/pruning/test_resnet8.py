@@ -7,6 +7,7 @@ import pytest
 
 from secateur_protocols.manifest import Ladder
 from secateur_server.pruning.pruner import PruneRequest, prune
+from secateur_server.pruning.task import Options
 
 pytestmark = [pytest.mark.shared_data, pytest.mark.slow]
 
@@ -23,7 +24,8 @@ def ladder(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Ladde
             calibration_path=folder / "calibration.npz",
             evaluation_path=folder / "evaluation.npz",
             out_dir=folder / "ladder",
-            amount=0.125,
+            method="channel",
+            options=Options(amount=0.125, levels=2),
         )
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,9 @@ import typer
 from secateur_server.errors import InputError
 
 if TYPE_CHECKING:
-    from secateur_protocols.manifest import Ladder
+    from collections.abc import Callable, Iterator
+
+    from secateur_protocols.manifest import Accuracy, Ladder
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AMOUNTS = {
@@ -18,7 +21,9 @@ AMOUNTS = {
     "relative": "threshold",
     "magnitude": "sparsity",
     "channel": "ratio",
+    "network": "budget",
 }
+"""The option that says how much each of our own methods takes away."""
 
 
 def register(app: typer.Typer) -> None:
@@ -28,53 +33,81 @@ def register(app: typer.Typer) -> None:
 
 
 def prune(
-    model_path: Annotated[Path, typer.Argument(metavar="MODEL", help="A float32 .tflite.")],
+    model_path: Annotated[Path, typer.Argument(metavar="MODEL", help="A .tflite file.")],
     calibration: Annotated[Path, typer.Option(help=".npz with x.")],
     evaluation: Annotated[Path, typer.Option(help=".npz with x and, if known, y.")],
     out: Annotated[Path, typer.Option(help="A new folder for the ladder.")],
-    method: Annotated[str, typer.Option(help="absolute, relative, magnitude, channel.")] = (
-        "channel"
-    ),
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="absolute, relative, magnitude, channel, network. Without it the amount "
+            "says which; without both, network."
+        ),
+    ] = None,
     threshold: Annotated[float | None, typer.Option(help="absolute, relative.")] = None,
     sparsity: Annotated[float | None, typer.Option(help="magnitude: share of zeros.")] = None,
     ratio: Annotated[float | None, typer.Option(help="channel: share of channels.")] = None,
-    levels: Annotated[
-        int | None, typer.Option(help="Of the ladder, with the dense one.")
+    budget: Annotated[
+        str | None,
+        typer.Option(help="network: macs=0.5, bytes=0.5 or latency=0.5 of the dense model's."),
     ] = None,
-    saliency: Annotated[str, typer.Option(help="obs, l1, random.")] = "obs",
+    levels: Annotated[
+        int | None,
+        typer.Option(help="Of the ladder, with the dense one. 2 with an amount, else 5."),
+    ] = None,
+    saliency: Annotated[
+        str, typer.Option(help="obs, obs-damped, activation, l1, l2, random.")
+    ] = "obs",
+    search: Annotated[
+        int | None, typer.Option(help="Networks tried per level; more is better.", min=1)
+    ] = None,
+    floor: Annotated[
+        float | None, typer.Option(help="Leave out levels less accurate than this.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Name; none: the file's.")] = None,
     version: Annotated[str, typer.Option(help="Of the ladder.")] = "1",
     threads: Annotated[int, typer.Option(help="For measuring latency.", min=1)] = 1,
+    seed: Annotated[int, typer.Option(help="Of the search and of random.", min=0)] = 0,
     *,
+    allow_overlap: Annotated[
+        bool, typer.Option("--allow-overlap", help="Let samples be in both sets.")
+    ] = False,
     as_json: JSON = False,
 ) -> None:
     """Prune a model into a ladder. Exit codes: 2 bad input, 3 nothing to prune."""
-    amount = _amount(method, {"threshold": threshold, "sparsity": sparsity, "ratio": ratio})
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from secateur_server.pruning.pruner import Method, PruneRequest
+    given = {"threshold": threshold, "sparsity": sparsity, "ratio": ratio, "budget": budget}
+    method, amount = _method(method, given)
+    from secateur_server.pruning.budget import Budget
+    from secateur_server.pruning.pruner import PruneRequest
     from secateur_server.pruning.pruner import prune as run
     from secateur_server.pruning.saliency import Saliency
+    from secateur_server.pruning.task import DEFAULT_LEVELS, Options
 
     if saliency not in list(Saliency):
         raise InputError(f"--saliency {saliency!r} is none of {', '.join(Saliency)}")
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("pruning", total=1.0)
+    is_asked = any(value is not None for value in given.values())
+    options = Options(
+        amount=amount,
+        budget=None if budget is None else Budget.parse(budget),
+        levels=levels or (2 if is_asked else DEFAULT_LEVELS),
+        saliency=Saliency(saliency),
+        search=search,
+        threads=threads,
+        seed=seed,
+    )
+    with progress_bar() as progress:
         request = PruneRequest(
             model_path=model_path,
             calibration_path=calibration,
             evaluation_path=evaluation,
             out_dir=out,
-            method=Method(method),
-            amount=amount,
-            levels=levels,
-            saliency=Saliency(saliency),
+            method=method,
+            options=options,
+            floor=floor,
+            allow_overlap=allow_overlap,
             model=model,
             version=version,
-            threads=threads,
-            progress=lambda share, what: bar.update(task, completed=share, description=what),
+            progress=progress,
         )
         ladder = run(request)
     if as_json:
@@ -83,14 +116,32 @@ def prune(
         show_ladder(ladder)
 
 
-def _amount(method: str, given: dict[str, float | None]) -> float | None:
-    if method not in AMOUNTS:
-        raise InputError(f"--method {method!r} is none of {', '.join(AMOUNTS)}")
-    takes = AMOUNTS[method]
-    for name, value in given.items():
-        if name != takes and value is not None:
+@contextmanager
+def progress_bar() -> "Iterator[Callable[[float, str], None]]":
+    """Show one step after the other on a terminal; on anything else, nothing."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("pruning", total=1.0)
+        yield lambda share, what: bar.update(task, completed=share, description=what)
+
+
+def _method(method: str | None, given: dict[str, Any]) -> tuple[str, float | None]:
+    """Find out which method is meant, and its amount if that is a number."""
+    asked = [name for name, value in given.items() if value is not None]
+    if method is None:
+        named = [name for name, takes in AMOUNTS.items() if takes in asked]
+        if len(named) > 1:
+            raise InputError(f"--{asked[0]} belongs to several methods: give --method")
+        method = named[0] if named else "network"
+    takes = AMOUNTS.get(method)
+    for name in asked:
+        if takes is not None and name != takes:
             raise InputError(f"--method {method} takes --{takes}, not --{name}")
-    return given[takes]
+    amount = given[asked[0]] if asked and asked[0] != "budget" else None
+    return method, amount
 
 
 def show_ladder(ladder: "Ladder") -> None:
@@ -109,13 +160,21 @@ def show_ladder(ladder: "Ladder") -> None:
             f"{each.macs:,} ({each.macs / max(first.macs, 1):.0%})",
             f"{each.size_bytes:,}",
             f"{each.latency.p50_ms:.4f}",
-            f"{each.accuracy.value:.4f} ({each.accuracy.metric}, n={each.accuracy.samples})",
+            _accuracy(each.accuracy),
         )
     Console().print(table)
     typer.echo(
         f"latency: {first.latency.engine}, {first.latency.machine}, "
-        f"{first.latency.threads} thread, levels in turns"
+        f"{first.latency.threads} thread, levels in turns; accuracy: "
+        f"{first.accuracy.samples} samples, 95 % interval"
     )
+
+
+def _accuracy(found: "Accuracy") -> str:
+    text = f"{found.value:.4f} {found.metric}"
+    if found.low is None or found.high is None:
+        return text
+    return f"{text} [{found.low:.3f}, {found.high:.3f}]"
 
 
 def inspect(

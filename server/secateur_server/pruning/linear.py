@@ -129,7 +129,7 @@ def rows(
     """
     weights = graph.tensors[operator.inputs[layout(operator).weights]]
     if operator.kind == "CONV_2D":
-        return _conv_rows(graph, operator, values, weights.shape, per_sample, seed)
+        return conv_rows(graph, operator, values, weights.shape, per_sample, seed)
     if operator.kind == "TRANSPOSE_CONV":
         return _transposed_rows(graph, operator, values, weights.shape, per_sample, seed)
     features = as_matrix(operator, np.empty(weights.shape, np.float32)).shape[0]
@@ -147,7 +147,7 @@ def padding_before(size: int, span: int, stride: int) -> int:
     return max((-(-size // stride) - 1) * stride + span - size, 0) // 2
 
 
-def _conv_rows(
+def conv_rows(
     graph: Graph,
     operator: Operator,
     values: Array,
@@ -155,6 +155,19 @@ def _conv_rows(
     per_sample: int,
     seed: int,
 ) -> npt.NDArray[np.float32]:
+    """Lay the input of a convolution out, depthwise ones included.
+
+    Args:
+        graph: Where it stands.
+        operator: The convolution.
+        values: Its input, [n, *shape].
+        kernel: Shape of its weights: height and width are on axes 1 and 2.
+        per_sample: At most so many positions of each sample, by chance.
+        seed: The same gives the same positions.
+
+    Returns:
+        [n x positions, height x width x channels of the input].
+    """
     options = operator.options
     images = values.reshape(-1, *values.shape[-3:])
     output = graph.tensors[operator.outputs[0]].shape

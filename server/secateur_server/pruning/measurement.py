@@ -5,7 +5,7 @@ import importlib.metadata
 import io
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from secateur_protocols.manifest import Accuracy, Golden, Latency, Metric, TensorSpec
 from secateur_server.errors import InputError
-from secateur_server.pruning.samples import Samples
+from secateur_server.pruning.samples import Rows, Samples
 
 ROUNDS = 30
 """Each level runs once per round, so that all see the machine's good and bad moments."""
@@ -28,6 +28,9 @@ GOLDEN_TOLERANCE = 1e-3
 """Times the largest output, or 1: engines and processors differ in the last bits of a float
 sum; a wrong kernel differs by far more."""
 
+GOLDEN_CODES = 2.0
+"""The same for integer outputs, in codes: engines round sums in different places."""
+
 
 class Runner:
     """One artifact in the engine, its tensors allocated."""
@@ -36,23 +39,30 @@ class Runner:
         self.interpreter = interpreter
         self.threads = threads
         # Asked for once: describing a tensor takes as long as a small model's inference.
-        self._input = interpreter.get_input_details()[0]
+        self._inputs = interpreter.get_input_details()
         self._output_index = interpreter.get_output_details()[0]["index"]
 
-    def __call__(self, codes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def __call__(self, codes: Sequence[Rows]) -> Rows:
         """Run one sample, as `encode` gives it, and give the first output."""
-        self.interpreter.set_tensor(self._input["index"], codes)
+        for held, each in zip(self._inputs, codes, strict=True):
+            self.interpreter.set_tensor(held["index"], each)
         self.interpreter.invoke()
-        result: npt.NDArray[Any] = self.interpreter.get_tensor(self._output_index)
+        result: Rows = self.interpreter.get_tensor(self._output_index)
         return result
 
-    def encode(self, row: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Bring a sample into the input's type and shape; real numbers are quantized."""
-        dtype, (scale, zero_point) = self._input["dtype"], self._input["quantization"]
-        if scale and row.dtype != dtype:
-            limits = np.iinfo(dtype)
-            row = np.rint(row / scale + zero_point).clip(limits.min, limits.max)
-        return row.astype(dtype).reshape(self._input["shape"])
+    def encode(self, sample: Sequence[Rows]) -> tuple[Rows, ...]:
+        """Bring a sample into the inputs' types and shapes; real numbers are quantized."""
+        return tuple(
+            _encode(held, each) for held, each in zip(self._inputs, sample, strict=True)
+        )
+
+
+def _encode(held: Mapping[str, Any], values: Rows) -> Rows:
+    dtype, (scale, zero_point) = held["dtype"], held["quantization"]
+    if scale and values.dtype != dtype:
+        limits = np.iinfo(dtype)
+        values = np.rint(values / scale + zero_point).clip(limits.min, limits.max)
+    return values.astype(dtype).reshape(held["shape"])
 
 
 def load(artifact: bytes, threads: int) -> Runner:
@@ -85,7 +95,9 @@ def outputs(runner: Runner, samples: Samples) -> npt.NDArray[np.float32]:
     """Give the first output of every sample as real numbers, [n, *shape]."""
     detail = runner.interpreter.get_output_details()[0]
     scale, zero_point = detail["quantization"]
-    codes = np.array([runner(runner.encode(row)) for row in samples.x], np.float32)
+    codes = np.array(
+        [runner(runner.encode(samples.sample(k))) for k in range(len(samples))], np.float32
+    )
     return (codes - zero_point) * scale if scale else codes
 
 
@@ -104,14 +116,34 @@ def accuracy(
         samples: With labels or without.
         is_classifier: Whether the last axis holds one number per class.
     """
-    count = len(samples.x)
+    count = len(samples)
     if samples.y is not None:
-        value = float(np.mean(found.reshape(count, -1).argmax(axis=1) == samples.y))
-        return Accuracy(metric=Metric.TOP1, value=value, samples=count)
+        right = found.reshape(count, -1).argmax(axis=1) == samples.y
+        return _counted(Metric.TOP1, right)
     if is_classifier:
-        value = float(np.mean(found.argmax(axis=-1) == dense.argmax(axis=-1)))
-        return Accuracy(metric=Metric.AGREEMENT, value=value, samples=count)
+        return _counted(Metric.AGREEMENT, found.argmax(axis=-1) == dense.argmax(axis=-1))
     return Accuracy(metric=Metric.FIDELITY, value=_fidelity(found, dense), samples=count)
+
+
+def _counted(metric: Metric, right: npt.NDArray[np.bool_]) -> Accuracy:
+    low, high = interval(int(right.sum()), right.size)
+    return Accuracy(
+        metric=metric, value=float(right.mean()), samples=right.size, low=low, high=high
+    )
+
+
+def interval(right: int, samples: int) -> tuple[float, float]:
+    """Give the 95 % interval of a share that was counted.
+
+    Source:
+        Wilson, "Probable inference, the law of succession, and statistical inference",
+        Journal of the American Statistical Association 22, 1927.
+    """
+    share, z = right / samples, 1.959964
+    middle = share + z**2 / (2 * samples)
+    half = z * ((share * (1 - share) + z**2 / (4 * samples)) / samples) ** 0.5
+    scale = 1 + z**2 / samples
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
 def _fidelity(found: npt.NDArray[np.float32], dense: npt.NDArray[np.float32]) -> float:
@@ -124,22 +156,22 @@ def _fidelity(found: npt.NDArray[np.float32], dense: npt.NDArray[np.float32]) ->
 
 
 def latencies(
-    runners: Sequence[Runner], row: npt.NDArray[Any], tick: Callable[[], None]
+    runners: Sequence[Runner], sample: Sequence[Rows], tick: Callable[[float], None]
 ) -> list[Latency]:
     """Time all levels in turns on this machine, one sample at a time."""
     times_ms: list[list[float]] = [[] for _ in runners]
-    codes = runners[0].encode(row)
+    codes = runners[0].encode(sample)
     for runner in runners:
         for _ in range(3):
             runner(codes)
-    for _ in range(ROUNDS):
+    for done in range(ROUNDS):
         for runner, taken_ms in zip(runners, times_ms, strict=True):
             until = time.perf_counter() + ROUND_S
             while time.perf_counter() < until:
                 started = time.perf_counter()
                 runner(codes)
                 taken_ms.append((time.perf_counter() - started) * 1e3)
-        tick()
+        tick((done + 1) / ROUNDS)
     return [
         _latency(taken_ms, runner.threads)
         for runner, taken_ms in zip(runners, times_ms, strict=True)
@@ -150,28 +182,35 @@ def golden(runner: Runner, samples: Samples) -> tuple[Golden, bytes]:
     """Record inputs with their outputs, for the probe on the device."""
     inputs = runner.interpreter.get_input_details()
     outputs = runner.interpreter.get_output_details()
-    size = int(np.prod(inputs[0]["shape"])) * np.dtype(inputs[0]["dtype"]).itemsize
-    count = int(np.clip(MAX_GOLDEN_BYTES // max(size, 1), 1, GOLDEN_SAMPLES))
-    rows = [runner.encode(row) for row in samples.x[:count]]
-    arrays: dict[str, list[npt.NDArray[Any]]] = {"input_0": []}
-    for row in rows:
-        runner(row)
-        arrays["input_0"].append(row)
+    size = sum(
+        int(np.prod(each["shape"])) * np.dtype(each["dtype"]).itemsize for each in inputs
+    )
+    count = int(np.clip(MAX_GOLDEN_BYTES // max(size, 1), 1, min(GOLDEN_SAMPLES, len(samples))))
+    arrays: dict[str, list[Rows]] = {}
+    for codes in (runner.encode(samples.sample(k)) for k in range(count)):
+        runner(codes)
+        for k, each in enumerate(codes):
+            arrays.setdefault(f"input_{k}", []).append(each)
         for k, detail in enumerate(outputs):
-            arrays.setdefault(f"output_{k}", []).append(
-                runner.interpreter.get_tensor(detail["index"])
-            )
-    largest = max(float(np.abs(each).max()) for each in arrays["output_0"])
+            found = runner.interpreter.get_tensor(detail["index"])
+            arrays.setdefault(f"output_{k}", []).append(found)
+    found = [each for name, each in arrays.items() if name.startswith("output")]
     content = io.BytesIO()
     stacked: dict[str, Any] = {name: np.array(each) for name, each in arrays.items()}
     np.savez_compressed(content, **stacked)
     described = Golden(
         digest=hashlib.sha256(content.getvalue()).hexdigest(),
         size_bytes=len(content.getvalue()),
-        count=len(rows),
-        tolerance=GOLDEN_TOLERANCE * max(1.0, largest),
+        count=count,
+        tolerance=max(_tolerance(np.array(each)) for each in found),
     )
     return described, content.getvalue()
+
+
+def _tolerance(values: Rows) -> float:
+    if values.dtype.kind != "f":
+        return GOLDEN_CODES
+    return GOLDEN_TOLERANCE * max(1.0, float(np.abs(values).max(initial=0)))
 
 
 def _latency(taken_ms: list[float], threads: int) -> Latency:

@@ -1,17 +1,14 @@
 """Second moments of what linear operators see, summed up piece by piece."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from secateur_server.pruning.graph import Array, Graph, Operator
-from secateur_server.pruning.linear import rows
+from secateur_server.pruning.graph import Array
 
-MAX_ROWS = 32_768
-"""Positions used for one operator: moments of a few thousand features are settled."""
-
-CHUNK_BYTES = 1 << 28
+CHUNK_BYTES = 1 << 27
 """Of rows that are laid out at a time."""
 
 Matrix = npt.NDArray[np.float64]
@@ -46,25 +43,12 @@ class Moments:
         return self.xx - np.outer(mean, self.x), self.xy - np.outer(mean, self.y)
 
 
-def input_moments(graph: Graph, operator: Operator, values: Array) -> Moments:
-    """Sum up what an operator sees.
+def pieces(samples: int, sample_bytes: int) -> Iterator[slice]:
+    """Cut samples into pieces whose rows fit into memory.
 
     Args:
-        graph: Where it stands.
-        operator: A linear operator.
-        values: Its input, [n, *shape].
+        samples: How many there are.
+        sample_bytes: What the rows of one take.
     """
-    found = Moments()
-    for part, per_sample in pieces(graph, operator, len(values)):
-        seen = rows(graph, operator, values[part], per_sample, operator.index)
-        found.add(seen, np.zeros((len(seen), 0), np.float32))
-    return found
-
-
-def pieces(graph: Graph, operator: Operator, count: int) -> list[tuple[slice, int]]:
-    """Cut samples into pieces whose rows fit into memory, and say how many rows of each."""
-    weights = graph.tensors[operator.inputs[1]].shape
-    row_bytes = 4 * int(np.prod(weights)) // max(min(weights[0], weights[-1]), 1)
-    per_sample = max(1, MAX_ROWS // count)
-    step = max(1, CHUNK_BYTES // max(row_bytes * per_sample, 1))
-    return [(slice(k, k + step), per_sample) for k in range(0, count, step)]
+    step = max(1, CHUNK_BYTES // max(sample_bytes, 1))
+    return (slice(k, min(k + step, samples)) for k in range(0, samples, step))

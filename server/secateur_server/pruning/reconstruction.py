@@ -1,22 +1,23 @@
-"""Least squares: let every consumer make up for what left, front to back.
+"""Least squares: let every operator make up for what left, front to back.
 
-Two networks run in lockstep on the calibration set, the original and the pruned one. At
-each consumer of pruned channels the weights that stay are fitted so that on the inputs it
-now gets it computes what the original computed before its activation. Errors of the layers
-before are seen and made up for as well.
+The pruned network runs over the calibration set. At each weighted operator whose input is
+no longer what it was, the weights that stay are fitted so that on what it sees now it
+computes what the original computed before its activation. So errors of the layers before
+are seen and made up for as well.
 """
+
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
-from secateur_server.pruning.channels import Channels
+from secateur_server.pruning.channels import Channels, Ids
 from secateur_server.pruning.execution import Frontier, Values
 from secateur_server.pruning.graph import Array, Graph, Operator
 from secateur_server.pruning.linear import (
     NO_BIAS,
     as_matrix,
-    bias_of,
     from_matrix,
-    has_movable_features,
     is_linear,
     layout,
     output_units,
@@ -26,6 +27,8 @@ from secateur_server.pruning.linear import (
 from secateur_server.pruning.moments import Matrix, Moments, pieces
 from secateur_server.pruning.narrowing import Stays, narrow
 from secateur_server.pruning.quantization import Quantization
+from secateur_server.pruning.taps import TapMoments, is_depthwise, tap_rows
+from secateur_server.pruning.teacher import Teacher
 
 RIDGE = 1e-3
 """Pull towards the weights that are there, times the mean second moment."""
@@ -36,96 +39,158 @@ RIDGE_FEW = 1e-2
 FEW_SAMPLES = 150
 
 
-def reconstruct(graph: Graph, channels: Channels, stays: Stays, x: Values) -> Graph:
+@dataclass(frozen=True, slots=True)
+class Reconstructed:
+    """A narrowed network, fitted.
+
+    Attributes:
+        outputs: By output tensor, of all samples, those fitted to first; those that the
+            engine could compute.
+    """
+
+    graph: Graph
+    outputs: dict[int, Values]
+
+
+def reconstruct(  # noqa: PLR0913 - how much of the teacher is used, and what changed
+    graph: Graph,
+    channels: Channels,
+    stays: Stays,
+    teacher: Teacher,
+    *,
+    samples: int | None = None,
+    fitted_to: int | None = None,
+    changed: Iterable[int] = (),
+) -> Reconstructed:
     """Narrow a network and fit the weights that stay.
 
     Args:
-        graph: The original.
-        channels: Of the original.
+        graph: The original, or the original without some of its operators.
+        channels: Of ``graph``.
         stays: Which channels stay.
-        x: The calibration set as the graph takes it, [n, *input shape].
+        teacher: What the original computes.
+        samples: How many of the teacher's are run. ``None``: all.
+        fitted_to: To how many of these, the first ones, weights are fitted. ``None``: all.
+        changed: Tensors that are not what they were in the original.
 
     Returns:
-        The narrowed graph. Where an operator cannot be run its consumers are only sliced.
+        The narrowed network and its outputs. Where an operator cannot be run, what follows
+        is only sliced.
     """
-    pair = _Lockstep(graph, channels, stays, x)
+    count = teacher.samples if samples is None else min(samples, teacher.samples)
+    run = _Run(graph, channels, stays, teacher, slice(0, count), fitted_to or count)
+    run.changed.update(changed)
+    outputs: dict[int, Values] = {}
     for operator in graph.operators:
-        pair.advance(operator)
-    return pair.narrowed
+        outputs.update(run.advance(operator))
+    return Reconstructed(run.narrowed, outputs)
 
 
-class _Lockstep:
-    """The original and the narrowed network, at the same operator."""
+class _Run:
+    """The narrowed network at one operator."""
 
-    def __init__(self, graph: Graph, channels: Channels, stays: Stays, x: Values) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        channels: Channels,
+        stays: Stays,
+        teacher: Teacher,
+        used: slice,
+        fitted_to: int,
+    ) -> None:
         self.graph = graph
         self.narrowed = narrow(graph, channels, stays)
+        self.changed: set[int] = set()
         self._channels = channels
         self._stays = stays
-        self._before = Frontier(graph, {graph.inputs[0]: x})
-        self._after = Frontier(graph, {graph.inputs[0]: x})
-
-    def advance(self, operator: Operator) -> None:
-        """Fit an operator if it is to be, and run it in both networks."""
-        is_same = all(
-            self._before.values.get(k) is self._after.values.get(k) for k in operator.inputs
+        self._teacher = teacher
+        self._fitted_to = fitted_to
+        self._ridge = RIDGE_FEW if fitted_to < FEW_SAMPLES else RIDGE
+        self._frontier = Frontier(
+            graph, {tensor: values[used] for tensor, values in teacher.feeds.items()}
         )
-        if not is_same and self._is_to_fit(operator):
-            self._fit(operator)
-        self._before.step(self.graph, operator)
-        if is_same and not self._differs(operator):
-            done = {k: self._before.values.get(k) for k in operator.outputs}
-            self._after.values.update(done)
-        else:
-            self._after.step(self.narrowed, self.narrowed.operators[operator.index])
-        self._before.release(operator)
-        self._after.release(operator)
 
-    def _differs(self, operator: Operator) -> bool:
+    def advance(self, operator: Operator) -> dict[int, Values]:
+        """Fit an operator if it is to be, run it, and give the network's outputs it makes."""
+        values = self._frontier.values
+        if self._is_to_fit(operator):
+            seen = values.get(operator.inputs[layout(operator).data])
+            if seen is not None:
+                self._fit(operator, seen[: self._fitted_to])
+        if self._has_changed(operator):
+            self.changed.update(operator.outputs)
+        self._frontier.step(self.narrowed, self.narrowed.operators[operator.index])
+        done = {k: values[k] for k in set(operator.outputs) & set(self.graph.outputs)}
+        self._frontier.release(operator)
+        return {tensor: found for tensor, found in done.items() if found is not None}
+
+    def _has_changed(self, operator: Operator) -> bool:
         now = self.narrowed.operators[operator.index]
         return now.inputs != operator.inputs or any(
-            self.graph.tensors[k] is not self.narrowed.tensors[k]
+            k in self.changed or self.graph.tensors[k] is not self.narrowed.tensors[k]
             for k in (*operator.inputs, *operator.outputs)
             if k >= 0
         )
 
     def _is_to_fit(self, operator: Operator) -> bool:
-        if not is_linear(self.graph, operator):
+        is_weighted = is_linear(self.graph, operator) or is_depthwise(self.graph, operator)
+        if not is_weighted or operator.outputs[0] not in self._teacher.targets:
             return False
-        if not has_movable_features(self.graph, self._channels, operator):
-            return False
-        return len(self.graph.users(operator.inputs[layout(operator).weights])) == 1
+        place = layout(operator)
+        return (
+            operator.inputs[place.data] in self.changed
+            and len(self.graph.users(operator.inputs[place.weights])) == 1
+        )
 
-    def _fit(self, operator: Operator) -> None:
-        slot = operator.inputs[layout(operator).data]
-        seen, now = self._before.values.get(slot), self._after.values.get(slot)
+    def _fit(self, operator: Operator, seen: Values) -> None:
         sliced = weights_of(self.narrowed, operator)
-        if seen is None or now is None or sliced is None:
+        if sliced is None:
             return
-        moments = self._moments(operator, seen, now)
-        ridge = RIDGE_FEW if len(now) < FEW_SAMPLES else RIDGE
-        start = as_matrix(operator, sliced).astype(np.float64)
-        bias = None
-        if layout(operator).bias == NO_BIAS:
-            solved = solve(moments.xx, moments.xy, start, ridge)
+        if is_depthwise(self.graph, operator):
+            weights, bias = self._fit_taps(operator, seen, sliced)
         else:
-            solved = solve(*moments.centred(), start, ridge)
-            bias = ((moments.y - moments.x @ solved) / moments.count).astype(np.float32)
-        weights = from_matrix(operator, solved, sliced)
-        self.narrowed = _with_parameters(self.narrowed, operator, weights, bias)
+            weights, bias = self._fit_matrix(operator, seen, sliced)
+        self.narrowed = with_parameters(self.narrowed, operator, weights, bias)
 
-    def _moments(self, operator: Operator, seen: Values, now: Values) -> Moments:
-        """Sum up what the narrowed operator sees and what the original makes of what it saw."""
-        weights, bias = weights_of(self.graph, operator), bias_of(self.graph, operator)
-        units = output_units(self.graph, self._channels, operator)
-        outputs = np.flatnonzero(self._stays[units])
-        matrix = as_matrix(operator, np.asarray(weights))[:, outputs]
-        moments, seed = Moments(), operator.index
-        for part, per_sample in pieces(self.graph, operator, len(now)):
-            wanted = rows(self.graph, operator, seen[part], per_sample, seed) @ matrix
-            wanted = wanted if bias is None else wanted + bias[outputs]
-            moments.add(rows(self.narrowed, operator, now[part], per_sample, seed), wanted)
+    def _fit_matrix(
+        self, operator: Operator, seen: Values, sliced: Array
+    ) -> tuple[Array, Array | None]:
+        moments = self._moments(operator, seen, sliced)
+        start = as_matrix(operator, sliced).astype(np.float64)
+        if layout(operator).bias == NO_BIAS:
+            solved = solve(moments.xx, moments.xy, start, self._ridge)
+            return from_matrix(operator, solved, sliced), None
+        solved = solve(*moments.centred(), start, self._ridge)
+        bias = ((moments.y - moments.x @ solved) / moments.count).astype(np.float32)
+        return from_matrix(operator, solved, sliced), bias
+
+    def _moments(self, operator: Operator, seen: Values, sliced: Array) -> Moments:
+        """Sum up what the narrowed operator sees and what the original made of what it saw."""
+        outputs = self._outputs(operator)
+        per_sample, seed = self._teacher.per_sample[operator.outputs[0]], operator.outputs[0]
+        moments = Moments()
+        for part in pieces(len(seen), 4 * per_sample * sliced[0].size):
+            now = rows(self.narrowed, operator, seen[part], per_sample, seed)
+            moments.add(now, self._teacher.target(operator, part)[:, outputs])
         return moments
+
+    def _fit_taps(
+        self, operator: Operator, seen: Values, sliced: Array
+    ) -> tuple[Array, Array | None]:
+        outputs = self._outputs(operator)
+        per_sample = self._teacher.per_sample[operator.outputs[0]]
+        taps = sliced.shape[1] * sliced.shape[2]
+        multiplier = int(operator.options.depthMultiplier)
+        moments = TapMoments(taps, len(outputs) // multiplier, multiplier)
+        for part in pieces(len(seen), 4 * per_sample * sliced.size):
+            now = tap_rows(self.narrowed, operator, seen[part], per_sample)
+            moments.add(now, self._teacher.target(operator, part)[:, outputs])
+        return moments.solve(sliced, self._ridge)
+
+    def _outputs(self, operator: Operator) -> Ids:
+        """Give the outputs that stay."""
+        units = output_units(self.graph, self._channels, operator)
+        return np.flatnonzero(self._stays[units])
 
 
 def solve(xx: Matrix, xy: Matrix, start: Matrix, ridge: float) -> Matrix:
@@ -149,10 +214,17 @@ def solve(xx: Matrix, xy: Matrix, start: Matrix, ridge: float) -> Matrix:
     return np.asarray(np.linalg.solve(damped, xy + pull * start), np.float64)
 
 
-def _with_parameters(
+def with_parameters(
     graph: Graph, operator: Operator, weights: Array, bias: Array | None
 ) -> Graph:
-    """Put fitted values in, as the codes of a quantized model would hold them."""
+    """Put fitted values in, as the codes of a quantized model would hold them.
+
+    Args:
+        graph: The narrowed network.
+        operator: Whose weights these are.
+        weights: In its own layout.
+        bias: [outputs]. ``None``: it has none, or keeps the one it has.
+    """
     place = layout(operator)
     index = graph.operators[operator.index].inputs[place.weights]
     tensor = graph.tensors[index]

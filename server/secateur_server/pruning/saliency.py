@@ -17,6 +17,12 @@ Matrix = npt.NDArray[np.float64]
 DAMPING = 1e-2
 """Added to the second moments' diagonal, times its mean: they may be singular."""
 
+STRONG_DAMPING = 1e-1
+"""The same where others are trusted less to make up for what leaves."""
+
+ONE_BY_ONE = 64
+"""Of so many channels one leaves at a time; of twice as many, two."""
+
 OTHER = -1
 """The channel of a feature that belongs to no channel of the group."""
 
@@ -25,6 +31,7 @@ class Saliency(StrEnum):
     """How channels are ranked."""
 
     OBS = "obs"
+    OBS_DAMPED = "obs-damped"
     ACTIVATION = "activation"
     L1 = "l1"
     L2 = "l2"
@@ -36,12 +43,13 @@ class Consumer:
     """One consumer of a group, as a linear map of its input features.
 
     Attributes:
-        moments: Centred second moments of its input, [features, features].
+        moments: Centred second moments of its input, [features, features], in any
+            precision.
         weights: [features, outputs].
         channels: The group's channel of each feature, [features]; `OTHER`: none of it.
     """
 
-    moments: Matrix
+    moments: npt.NDArray[np.floating]
     weights: Matrix
     channels: npt.NDArray[np.intp]
 
@@ -52,46 +60,58 @@ class Ranking:
 
     Attributes:
         order: The least missed first.
-        errors: What each removal adds to the error, in the same order.
+        errors: What each removal adds to the error, in the same order: the share of its
+            consumers' output that is lost.
     """
 
     order: tuple[int, ...]
     errors: tuple[float, ...]
 
 
-def removal_order(size: int, consumers: Sequence[Consumer], count: int) -> Ranking:
+def removal_order(
+    size: int, consumers: Sequence[Consumer], count: int, damping: float = DAMPING
+) -> Ranking:
     """Choose which channels leave, the least missed first.
 
     Channel c with features P costs tr(W_P' (inv(H)_PP)^-1 W_P), summed over the consumers,
     each relative to the energy of its output; removing it adjusts W and downdates inv(H).
+    Of more than `ONE_BY_ONE` channels several leave before costs are computed anew.
 
     Args:
         size: Channels of the group.
         consumers: At least one.
         count: How many leave.
+        damping: Added to the second moments' diagonal, times its mean.
 
     Source:
         Hassibi and Stork, "Second order derivatives for network pruning", NIPS 1992; for
         blocks: Kurtic et al., "ZipLM", NeurIPS 2023, arXiv:2302.04089, section 3.1.
     """
-    states = [_Elimination(consumer, size) for consumer in consumers]
+    states = [_Elimination(consumer, size, damping) for consumer in consumers]
     alive = np.ones(size, bool)
-    order, errors = [], []
-    for _ in range(count):
+    order: list[int] = []
+    errors: list[float] = []
+    while len(order) < count:
         costs = sum((state.costs() for state in states), np.zeros(size))
-        channel = int(np.argmin(np.where(alive, costs, np.inf)))
-        alive[channel] = False
-        order.append(channel)
-        errors.append(max(float(costs[channel]), 0.0))
+        costs = np.where(alive, costs, np.inf)
+        at_once = min(max(1, int(alive.sum()) // ONE_BY_ONE), count - len(order))
+        leaving = np.argsort(costs, kind="stable")[:at_once]
+        alive[leaving] = False
+        order.extend(leaving.tolist())
+        errors.extend(np.maximum(costs[leaving], 0.0).tolist())
         for state in states:
-            state.remove(channel)
+            state.remove(leaving)
     return Ranking(tuple(order), tuple(errors))
 
 
 def rank_by(scores: npt.NDArray[np.floating]) -> Ranking:
-    """Rank by a score each, the smallest first; of equals, the first."""
+    """Rank by a score each, the smallest first; of equals, the first.
+
+    The errors are each score's share of all.
+    """
     order = np.argsort(scores, kind="stable")
-    return Ranking(tuple(order.tolist()), tuple(float(scores[k]) for k in order))
+    total = max(float(scores.sum()), 1e-30)
+    return Ranking(tuple(order.tolist()), tuple(float(scores[k]) / total for k in order))
 
 
 def activation_scores(size: int, consumers: Sequence[Consumer]) -> Matrix:
@@ -107,10 +127,10 @@ def activation_scores(size: int, consumers: Sequence[Consumer]) -> Matrix:
 class _Elimination:
     """Weights and inverse second moments of one consumer while channels leave."""
 
-    def __init__(self, consumer: Consumer, size: int) -> None:
-        moments = consumer.moments
+    def __init__(self, consumer: Consumer, size: int, damping: float) -> None:
+        moments = consumer.moments.astype(np.float64)
         mean = max(float(np.trace(moments)) / len(moments), 1e-12)
-        self._inverse = np.linalg.inv(moments + DAMPING * mean * np.eye(len(moments)))
+        self._inverse = np.linalg.inv(moments + damping * mean * np.eye(len(moments)))
         self._weights = consumer.weights.copy()
         self._blocks = [np.flatnonzero(consumer.channels == k) for k in range(size)]
         output = np.einsum("ij,ij->", self._weights, moments @ self._weights)
@@ -122,22 +142,28 @@ class _Elimination:
         costs = np.zeros(len(self._blocks))
         for channels in self._of_one_length():
             blocks = np.array([self._blocks[k] for k in channels])
-            inner = self._inverse[blocks[:, :, None], blocks[:, None, :]]
             weights = self._weights[blocks]
-            solved = np.linalg.solve(inner, weights)
-            costs[channels] = np.einsum("cpo,cpo->c", weights, solved) / self._energy
+            if blocks.shape[1] == 1:
+                found = (weights[:, 0] ** 2).sum(axis=1) / self._inverse[
+                    blocks[:, 0], blocks[:, 0]
+                ]
+            else:
+                inner = self._inverse[blocks[:, :, None], blocks[:, None, :]]
+                solved = np.linalg.solve(inner, weights)
+                found = np.einsum("cpo,cpo->c", weights, solved)
+            costs[channels] = found / self._energy
         return costs
 
-    def remove(self, channel: int) -> None:
-        """Take a channel out and let the others make up for it."""
-        self._alive[channel] = False
-        block = self._blocks[channel]
+    def remove(self, channels: npt.NDArray[np.intp]) -> None:
+        """Take channels out and let the others make up for them."""
+        self._alive[channels] = False
+        block = np.concatenate([self._blocks[k] for k in channels])
         if not len(block):
             return
         columns = self._inverse[:, block]
         solved = np.linalg.inv(self._inverse[np.ix_(block, block)])
         self._weights -= columns @ (solved @ self._weights[block])
-        self._inverse -= columns @ solved @ columns.T
+        self._inverse -= columns @ (solved @ columns.T)
         self._weights[block] = 0.0
 
     def _of_one_length(self) -> list[list[int]]:

@@ -1,6 +1,8 @@
 """Calibration and evaluation sets."""
 
+import hashlib
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from secateur_server.errors import InputError
+from secateur_server.pruning.graph import Tensor
+
+Rows = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,45 +21,97 @@ class Samples:
     """Inputs, and labels where there are any.
 
     Attributes:
-        x: [n, ...], the rows as they are in the file.
+        inputs: One array per input of the network, [n, ...], as they are in the file.
         y: [n] integer labels, or ``None``.
     """
 
-    x: npt.NDArray[Any]
+    inputs: tuple[Rows, ...]
     y: npt.NDArray[np.int64] | None
 
+    def __len__(self) -> int:
+        """Count the samples."""
+        return len(self.inputs[0])
 
-def read_samples(path: Path, shape: tuple[int, ...]) -> Samples:
-    """Read an ``.npz`` with ``x`` and, optionally, ``y`` [n].
+    def sample(self, k: int) -> tuple[Rows, ...]:
+        """Give one sample, an array per input."""
+        return tuple(each[k] for each in self.inputs)
+
+    def digests(self) -> list[bytes]:
+        """Give each sample's digest: equal numbers have equal ones, whatever their type."""
+        return [
+            hashlib.sha256(
+                b"".join(np.asarray(each, np.float64).tobytes() for each in self.sample(k))
+            ).digest()
+            for k in range(len(self))
+        ]
+
+
+def read_samples(path: Path, tensors: Sequence[Tensor]) -> Samples:
+    """Read an ``.npz`` with the inputs and, optionally, ``y`` [n].
+
+    A network of one input takes the array ``x``; one of several takes ``x_0``, ``x_1`` ..
+    in the order of its inputs.
 
     Args:
         path: The file.
-        shape: Of the model's input. ``x`` is [n, ...] without its batch axis if that is 1.
+        tensors: The network's inputs. Arrays are [n, ...] without a batch axis of 1.
 
     Raises:
         InputError: Missing, no ``.npz``, or of another shape or type; names what is wrong.
     """
-    x, y = _load(path)
-    shape = shape[1:] if shape[:1] == (1,) else shape
-    if x.dtype.kind not in "fiu":
-        raise InputError(f"{path}: x holds {x.dtype}, not numbers")
-    if len(x) == 0 or x.shape[1:] != shape:
-        raise InputError(f"{path}: x has shape {x.shape}, the model takes (n, {_join(shape)})")
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        raise InputError(f"{path}: x holds NaN or infinity")
+    names = ["x"] if len(tensors) == 1 else [f"x_{k}" for k in range(len(tensors))]
+    arrays = _load(path)
+    for name in names:
+        if name not in arrays:
+            raise InputError(f"{path} holds no array named {name}")
+    inputs = tuple(
+        _checked(path, name, arrays[name], tensor)
+        for name, tensor in zip(names, tensors, strict=True)
+    )
+    count = len(inputs[0])
+    if any(len(each) != count for each in inputs):
+        raise InputError(f"{path}: {', '.join(names)} hold different numbers of samples")
+    y = arrays.get("y")
     if y is None:
-        return Samples(x, None)
-    if y.shape != (len(x),) or y.dtype.kind not in "iu":
-        raise InputError(f"{path}: y must hold {len(x)} integers, it is {y.dtype} {y.shape}")
-    return Samples(x, y.astype(np.int64))
+        return Samples(inputs, None)
+    if y.shape != (count,) or y.dtype.kind not in "iu":
+        raise InputError(f"{path}: y must hold {count} integers, it is {y.dtype} {y.shape}")
+    return Samples(inputs, y.astype(np.int64))
 
 
-def _load(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+def check_apart(calibration: Samples, evaluation: Samples) -> None:
+    """Make sure that what calibrates does not evaluate.
+
+    Raises:
+        InputError: The two sets share samples.
+    """
+    shared = len(set(calibration.digests()) & set(evaluation.digests()))
+    if shared:
+        raise InputError(
+            f"{shared} samples are both in the calibration and in the evaluation set: "
+            "take others, or say --allow-overlap"
+        )
+
+
+def _checked(path: Path, name: str, rows: Rows, tensor: Tensor) -> Rows:
+    shape = tensor.shape[1:] if tensor.shape[:1] == (1,) else tensor.shape
+    if rows.dtype.kind not in "fiub":
+        raise InputError(f"{path}: {name} holds {rows.dtype}, not numbers")
+    if len(rows.shape) == 0 or len(rows) == 0 or rows.shape[1:] != shape:
+        raise InputError(
+            f"{path}: {name} has shape {rows.shape}, the model takes (n, {_join(shape)})"
+        )
+    if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+        raise InputError(f"{path}: {name} holds NaN or infinity")
+    return rows
+
+
+def _load(path: Path) -> Mapping[str, Rows]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            if not isinstance(arrays, np.lib.npyio.NpzFile) or "x" not in arrays:
-                raise InputError(f"{path} holds no array named x")
-            return arrays["x"], arrays.get("y")
+            if not isinstance(arrays, np.lib.npyio.NpzFile):
+                raise InputError(f"{path} is not an .npz file")
+            return {name: arrays[name] for name in arrays.files if name[:1] in {"x", "y"}}
     except (ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
         raise InputError(f"{path} is not an .npz file") from error
     except OSError as error:

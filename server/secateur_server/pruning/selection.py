@@ -1,24 +1,24 @@
-"""Rank the channels of every group, from one pass of the calibration set."""
+"""Rank the channels of every group by what the original network computes."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from secateur_server.pruning.channels import FIXED, ChannelGroup, Channels, Ids
-from secateur_server.pruning.execution import Frontier, Values
 from secateur_server.pruning.graph import Graph, Operator
 from secateur_server.pruning.linear import (
     WEIGHTED,
     as_matrix,
     feature_units,
-    has_movable_features,
     is_linear,
-    layout,
     weights_of,
 )
-from secateur_server.pruning.moments import Matrix, input_moments
+from secateur_server.pruning.moments import Matrix
 from secateur_server.pruning.saliency import (
+    DAMPING,
     OTHER,
+    STRONG_DAMPING,
     Consumer,
     Ranking,
     Saliency,
@@ -27,31 +27,10 @@ from secateur_server.pruning.saliency import (
     removal_order,
 )
 
-Tick = Callable[[float], None]
-"""Told the share that is done, 0 to 1."""
+Moments = npt.NDArray[np.float32]
+"""Centred second moments of one operator's input, [features, features]."""
 
-
-def measure_inputs(
-    graph: Graph, channels: Channels, x: Values, tick: Tick
-) -> dict[int, Matrix]:
-    """Run the network and sum up the moments of what its linear operators see.
-
-    Returns:
-        Centred second moments by operator, for those that channels may leave from and that
-        the engine could run up to.
-    """
-    found: dict[int, Matrix] = {}
-    frontier = Frontier(graph, {graph.inputs[0]: x})
-    for operator in graph.operators:
-        if is_linear(graph, operator) and has_movable_features(graph, channels, operator):
-            seen = frontier.values.get(operator.inputs[layout(operator).data])
-            if seen is not None:
-                moments = input_moments(graph, operator, seen)
-                found[operator.index] = moments.centred()[0] / moments.count
-        frontier.step(graph, operator)
-        frontier.release(operator)
-        tick((operator.index + 1) / len(graph.operators))
-    return found
+DAMPINGS = {Saliency.OBS: DAMPING, Saliency.OBS_DAMPED: STRONG_DAMPING}
 
 
 def free_groups(graph: Graph, channels: Channels) -> list[ChannelGroup]:
@@ -71,7 +50,7 @@ def rank_group(
     graph: Graph,
     channels: Channels,
     group: ChannelGroup,
-    moments: dict[int, Matrix],
+    moments: Mapping[int, Moments],
     saliency: Saliency,
     *,
     seed: int = 0,
@@ -80,8 +59,8 @@ def rank_group(
     if saliency is Saliency.RANDOM:
         return rank_by(np.random.default_rng(seed + group.key).random(group.size))
     consumers = _consumers(graph, channels, group, moments)
-    if saliency is Saliency.OBS and consumers:
-        return removal_order(group.size, consumers, group.size - 1)
+    if saliency in DAMPINGS and consumers:
+        return removal_order(group.size, consumers, group.size - 1, DAMPINGS[saliency])
     if saliency is Saliency.ACTIVATION and consumers:
         return rank_by(activation_scores(group.size, consumers))
     power = 1 if saliency is Saliency.L1 else 2
@@ -89,7 +68,7 @@ def rank_group(
 
 
 def _consumers(
-    graph: Graph, channels: Channels, group: ChannelGroup, moments: dict[int, Matrix]
+    graph: Graph, channels: Channels, group: ChannelGroup, moments: Mapping[int, Moments]
 ) -> list[Consumer]:
     found = []
     for index, seen in moments.items():

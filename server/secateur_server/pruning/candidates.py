@@ -1,0 +1,178 @@
+"""Candidates for the ladder: measured, and those that are worth a rung written down."""
+
+import hashlib
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from secateur_protocols.codec import first_problem
+from secateur_protocols.manifest import Accuracy, Ladder, Latency, Manifest, Precision
+from secateur_server.errors import InputError
+from secateur_server.pruning import measurement
+from secateur_server.pruning.memory import peak_memory_bytes
+from secateur_server.pruning.pareto import Merits, rungs
+from secateur_server.pruning.plan import PruningPlan
+from secateur_server.pruning.samples import Samples
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One artifact that may become a level.
+
+    Attributes:
+        rule: Method, amount and whatever else made it, in words.
+        plan: What left; ``None`` for the dense network.
+    """
+
+    rule: str
+    content: bytes
+    plan: PruningPlan | None
+    macs: int
+    parameters: int
+    precision: Precision
+
+    @property
+    def digest(self) -> str:
+        """Of its bytes."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A candidate, and what is true of it."""
+
+    candidate: Candidate
+    accuracy: Accuracy
+    latency: Latency
+    memory_bytes: int | None
+
+    @property
+    def merits(self) -> Merits:
+        """What it is weighed by."""
+        return Merits(
+            accuracy=self.accuracy.value,
+            p50_ms=self.latency.p50_ms,
+            size_bytes=travel_bytes(self.candidate.content),
+            macs=self.candidate.macs,
+            memory_bytes=self.memory_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A candidate that is no level, and why."""
+
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The levels, the dense one first, and what is left out."""
+
+    levels: tuple[Measured, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def travel_bytes(content: bytes) -> int:
+    """Give the size of an artifact as it travels: compressed."""
+    return len(zlib.compress(content, 6))
+
+
+def judge(
+    candidates: Sequence[Candidate],
+    evaluation: Samples,
+    *,
+    is_classifier: bool,
+    threads: int,
+    floor: float | None,
+    progress: Progress,
+) -> Judged:
+    """Measure candidates, all in the same run, and choose those that become levels.
+
+    Args:
+        candidates: The dense network first.
+        evaluation: What accuracy is measured on.
+        is_classifier: Whether the first output holds one number per class.
+        threads: Of the engine.
+        floor: The least accuracy of a level.
+        progress: Told the share that is done and what comes next.
+
+    Raises:
+        InputError: The engine refuses a candidate.
+    """
+    runners = [measurement.load(each.content, threads) for each in candidates]
+    outputs = []
+    for done, runner in enumerate(runners):
+        progress(done / len(runners), "measuring accuracy")
+        outputs.append(measurement.outputs(runner, evaluation))
+    latencies = measurement.latencies(
+        runners, evaluation.sample(0), lambda share: progress(share, "measuring latency")
+    )
+    measured = []
+    for k, candidate in enumerate(candidates):
+        progress(k / len(candidates), "measuring memory")
+        accuracy = measurement.accuracy(
+            outputs[k], outputs[0], evaluation, is_classifier=is_classifier
+        )
+        memory = peak_memory_bytes(candidate.content)
+        measured.append(Measured(candidate, accuracy, latencies[k], memory))
+    chosen, dropped = rungs([each.merits for each in measured], floor)
+    rules = [each.rule for each in candidates]
+    left_out = [LeftOut(rules[each.index], each.reason(rules)) for each in dropped]
+    return Judged(tuple(measured[k] for k in chosen), tuple(left_out))
+
+
+def write_down(
+    judged: Judged, evaluation: Samples, *, model: str, version: str, threads: int
+) -> tuple[Ladder, dict[str, bytes]]:
+    """Describe the levels as a ladder.
+
+    Returns:
+        The ladder, and the files of its folder by name, ``ladder.json`` included.
+
+    Raises:
+        InputError: The name, the version or the model does not fit into a ladder.
+    """
+    files: dict[str, bytes] = {}
+    manifests: list[Manifest] = []
+    runners = [measurement.load(each.candidate.content, threads) for each in judged.levels]
+    for level, (each, runner) in enumerate(zip(judged.levels, runners, strict=True)):
+        golden, recorded = measurement.golden(runner, evaluation)
+        manifests.append(
+            Manifest(
+                level=level,
+                precision=each.candidate.precision,
+                method=each.candidate.rule,
+                digest=each.candidate.digest,
+                size_bytes=len(each.candidate.content),
+                macs=each.candidate.macs,
+                parameters=each.candidate.parameters,
+                peak_memory_bytes=each.memory_bytes,
+                accuracy=each.accuracy,
+                latency=each.latency,
+                golden=golden,
+                parent=manifests[0].digest if manifests else None,
+            )
+        )
+        files[f"level-{level}.tflite"] = each.candidate.content
+        files[f"level-{level}.golden.npz"] = recorded
+        if each.candidate.plan is not None:
+            files[f"plan-{level}.json"] = each.candidate.plan.model_dump_json(indent=1).encode()
+    inputs, outputs = measurement.specs(runners[0])
+    try:
+        ladder = Ladder(
+            model=model,
+            version=version,
+            inputs=inputs,
+            outputs=outputs,
+            levels=tuple(manifests),
+        )
+    except ValidationError as error:
+        raise InputError(first_problem(error)) from error
+    files["ladder.json"] = ladder.model_dump_json(indent=1, exclude_none=True).encode()
+    return ladder, files
