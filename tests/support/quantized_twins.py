@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from secateur_server.pruning.flatbuffer import Tree
 from support.tiny_models import TYPES, Array, pack
@@ -50,7 +50,8 @@ FIXED_RANGE = {
     "TANH": (-1.0, 127 / 128),
     "L2_NORMALIZATION": (-1.0, 127 / 128),
 }
-TINY = 1e-9
+TINY = 1e-6
+"""Smallest scale."""
 
 
 def float16(content: bytes) -> bytes:
@@ -133,7 +134,10 @@ def _ranges(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it takes memory
         interpreter = Interpreter(
-            model_content=content, num_threads=1, experimental_preserve_all_tensors=True
+            model_content=content,
+            num_threads=1,
+            experimental_preserve_all_tensors=True,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         )
     interpreter.allocate_tensors()
     ranges: dict[int, tuple[float, float]] = {}
