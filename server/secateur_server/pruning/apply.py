@@ -28,6 +28,8 @@ def apply(tree: Tree, before: Graph, after: Graph) -> None:
     for old, new in zip(before.tensors, after.tensors, strict=False):
         if new is not old:
             _set_shape(subgraph.tensors[new.index], new.shape)
+        if new.quantization is not None and new.quantization is not old.quantization:
+            _set_quantization(subgraph.tensors[new.index], new.quantization)
     for new in _constants(after):
         if new.index >= len(before.tensors) or new is not before.tensors[new.index]:
             _set_constant(tree, new)

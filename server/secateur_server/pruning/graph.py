@@ -4,6 +4,7 @@ Constants are real numbers here, whatever their type in the file, so that all th
 and computes is written once for float32, float16, int8 and uint8 models.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -160,12 +161,14 @@ def read_graph(tree: Tree) -> Graph:
     """View the main subgraph of an object tree as a graph.
 
     Raises:
-        InputError: It has no subgraph or no input.
+        InputError: It has no subgraph or no input, or something in it names what is not
+            there.
     """
     if not tree.subgraphs or tree.subgraphs[0].inputs is None:
         raise InputError("the model has no subgraph with an input")
     subgraph = tree.subgraphs[0]
-    tensors = [_tensor(tree, subgraph, k) for k in range(len(subgraph.tensors))]
+    _check(tree, subgraph)
+    tensors = [_tensor(tree, subgraph, k) for k in range(len(subgraph.tensors or ()))]
     operators = tuple(
         _operator(tree, each, k) for k, each in enumerate(subgraph.operators or ())
     )
@@ -176,17 +179,42 @@ def read_graph(tree: Tree) -> Graph:
     )
 
 
+def _check(tree: Tree, subgraph: Tree) -> None:
+    """Make sure that every number names something, so that nothing later has to."""
+    named = [
+        ("a buffer", len(tree.buffers or ()), [each.buffer for each in subgraph.tensors or ()]),
+        (
+            "an operator code",
+            len(tree.operatorCodes or ()),
+            [each.opcodeIndex for each in subgraph.operators or ()],
+        ),
+        ("a tensor", len(subgraph.tensors or ()), _used_tensors(subgraph)),
+    ]
+    for what, count, numbers in named:
+        if any(not 0 <= number < count for number in numbers):
+            raise InputError(f"the model uses {what} that it does not hold")
+
+
+def _used_tensors(subgraph: Tree) -> list[int]:
+    used = [*_indices(subgraph.inputs), *_indices(subgraph.outputs)]
+    for operator in subgraph.operators or ():
+        used += _indices(operator.outputs)
+        used += (k for k in _indices(operator.inputs) if k != -1)  # left out
+    return used
+
+
 def _tensor(tree: Tree, subgraph: Tree, index: int) -> Tensor:
     stored = subgraph.tensors[index]
     shape = tuple(max(1, size) for size in _indices(stored.shape))
     dtype = DTYPE.get(stored.type)
-    quantization = _quantization(stored)
+    quantization = _quantization(stored, shape)
     raw = tree.buffers[stored.buffer].data
     content = b"" if raw is None else np.asarray(raw, np.uint8).tobytes()
-    is_opaque, values = bool(stored.externalBuffer), None  # in another file
-    if content or stored.sparsity is not None:
-        fits = dtype is not None and len(content) == dtype.itemsize * int(np.prod(shape))
-        is_opaque = is_opaque or stored.sparsity is not None or not fits
+    is_elsewhere = bool(stored.externalBuffer)  # in another file
+    is_opaque, values = is_elsewhere or stored.sparsity is not None, None
+    if content and not is_opaque:
+        fits = dtype is not None and len(content) == dtype.itemsize * math.prod(shape)
+        is_opaque = not fits or (quantization is None and _has_scales(stored))
     if content and not is_opaque and dtype is not None:
         values = _reals(np.frombuffer(content, dtype).reshape(shape), quantization)
     name = stored.name.decode(errors="replace") if stored.name else f"#{index}"
@@ -199,15 +227,24 @@ def _reals(codes: npt.NDArray[Any], quantization: Quantization | None) -> npt.ND
     return codes.astype(np.float32) if codes.dtype.kind == "f" else codes
 
 
-def _quantization(stored: Tree) -> Quantization | None:
-    given = stored.quantization
-    if given is None or given.scale is None or not len(given.scale):
+def _quantization(stored: Tree, shape: tuple[int, ...]) -> Quantization | None:
+    """Read how codes stand for numbers; ``None``: they do not, or it makes no sense."""
+    if not _has_scales(stored):
         return None
+    given, axis = stored.quantization, int(stored.quantization.quantizedDimension)
     scales = np.asarray(given.scale, np.float64)
+    is_fitting = len(scales) == 1 or (0 <= axis < len(shape) and len(scales) == shape[axis])
+    if not is_fitting or not np.isfinite(scales).all() or (scales < 0).any():
+        return None
     zero_points = np.zeros(len(scales), np.int64)
     if given.zeroPoint is not None and len(given.zeroPoint) == len(scales):
         zero_points = np.asarray(given.zeroPoint, np.int64)
-    return Quantization(scales, zero_points, int(given.quantizedDimension))
+    return Quantization(scales, zero_points, axis)
+
+
+def _has_scales(stored: Tree) -> bool:
+    given = stored.quantization
+    return given is not None and given.scale is not None and len(given.scale) > 0
 
 
 def _operator(tree: Tree, stored: Tree, index: int) -> Operator:

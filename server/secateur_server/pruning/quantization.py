@@ -48,7 +48,9 @@ class Quantization:
         """Give the nearest codes, saturating."""
         scales, zero_points = self._spread(values.ndim)
         limits = np.iinfo(dtype)
-        steps = np.rint(values.astype(np.float64) / scales) + zero_points
+        # Some converters write a scale of zero for a channel of zeros.
+        steps = np.divide(values, scales, out=np.zeros(values.shape), where=scales > 0)
+        steps = np.rint(steps) + zero_points
         codes: Codes = steps.clip(limits.min, limits.max).astype(dtype)
         return codes
 
