@@ -187,12 +187,14 @@ def test_control_flow_stays_whole_and_what_is_around_it_is_pruned(kind: str) -> 
     first = net.graph
     if kind == "IF":
         is_chosen = net.constant(np.array(True))
-        options = {"thenSubgraphIndex": 1, "elseSubgraphIndex": 2}
-        x = net.add("IF", is_chosen, x, shapes=[(1, 6, 6, 4)], **options)[0]
+        shapes = [(1, 6, 6, 4)]
+        x = net.add(
+            "IF", is_chosen, x, shapes=shapes, thenSubgraphIndex=1, elseSubgraphIndex=2
+        )[0]
         bodies = [("NEG", "float32"), ("ABS", "float32")]
     else:
-        options = {"condSubgraphIndex": 1, "bodySubgraphIndex": 2}
-        x = net.add("WHILE", x, shapes=[(1, 6, 6, 4)], **options)[0]
+        shapes = [(1, 6, 6, 4)]
+        x = net.add("WHILE", x, shapes=shapes, condSubgraphIndex=1, bodySubgraphIndex=2)[0]
         bodies = [("ALL_POSITIVE", "bool"), ("ABS", "float32")]
     x = net.conv(x, draw(3, 5, 1, 1, 4), name="third")
     x = net.conv(x, draw(4, 2, 1, 1, 5))

@@ -1,6 +1,7 @@
 """Draws networks at random: chains, branches, residuals, concatenations, splits, shuffles."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -41,7 +42,8 @@ class Growing:
         """Give another map of the same shape: one that is there, or a new one."""
         shape = self.net.shape(x)
         found = [k for k in self.maps if self.net.shape(k) == shape and k != x]
-        if found and self.draw(st.booleans()):
+        is_shared = self.draw(st.booleans())
+        if found and is_shared:
             return self.draw(st.sampled_from(found))
         return self.conv(x, shape[-1])
 
@@ -128,7 +130,7 @@ def _shuffle(at: Growing, x: int) -> list[int]:
 
 def _pool(at: Growing, x: int) -> list[int]:
     kind = at.draw(st.sampled_from(["AVERAGE_POOL_2D", "MAX_POOL_2D"]))
-    taps = {"filterHeight": 2, "filterWidth": 2}
+    taps: dict[str, Any] = {"filterHeight": 2, "filterWidth": 2}
     return [at.net.op(kind, x, padding=SAME, strideH=1, strideW=1, **taps)]
 
 

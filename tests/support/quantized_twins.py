@@ -223,7 +223,9 @@ def _quantize_constant(model: Tree, stored: Tree, dtype: str) -> None:
 def _quantize_bias(model: Tree, stored: Tree, scales: Array) -> None:
     values = _floats(model, stored)
     if values is not None:
-        codes = np.rint(np.float64(values) / scales).clip(-(2**31), 2**31 - 1)
+        codes = np.rint(np.float64(values) / np.maximum(scales, TINY**2)).clip(
+            -(2**31), 2**31 - 1
+        )
         stored.buffer = _buffer(model, codes.astype(np.int32))
         stored.type = TYPES["int32"]
         stored.quantization = _quantization(scales, np.zeros(len(scales)), 0)

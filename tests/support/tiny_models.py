@@ -83,8 +83,9 @@ class Network:
         return stored
 
     def constant(self, values: npt.ArrayLike, name: str = "") -> int:
-        """Add a constant of the array's own type."""
+        """Add a constant of the array's own type; float64 becomes float32."""
         array = np.asarray(values)
+        array = array.astype(np.float32) if array.dtype == np.float64 else array
         index = self._tensor(
             name or f"constant_{len(self.graph.tensors)}", str(array.dtype), array.shape
         )

@@ -179,7 +179,7 @@ class Flow:
         self._seen.clear()
         try:
             rule(self, operator)
-        except (IndexError, ValueError, AttributeError, TypeError) as error:
+        except (ArithmeticError, LookupError, ValueError, AttributeError, TypeError) as error:
             raise CannotFollowError("malformed") from error
         if all(self.graph.tensors[k].is_constant for k in operator.outputs):
             return  # a DEQUANTIZE that was read as the constant it makes

@@ -133,8 +133,12 @@ class Graph:
         self, index: int, values: npt.NDArray[Any], quantization: Quantization | None
     ) -> Self:
         """Give a constant other values of the same shape."""
+        changed = replace(self.tensors[index], values=values, quantization=quantization)
+        return self._with_tensor(changed)
+
+    def _with_tensor(self, changed: Tensor) -> Self:
         tensors = list(self.tensors)
-        tensors[index] = replace(tensors[index], values=values, quantization=quantization)
+        tensors[changed.index] = changed
         return replace(self, tensors=tuple(tensors))
 
     def with_constant(self, operator: int, slot: int, values: npt.NDArray[Any]) -> Self:
@@ -142,6 +146,8 @@ class Graph:
         before = self.operators[operator]
         slots = [*before.inputs, *[-1] * (slot + 1 - len(before.inputs))]
         old = self.tensors[slots[slot]] if slots[slot] >= 0 else None
+        if old and len(self.users(old.index)) == 1 and old.index not in self.outputs:
+            return self._with_tensor(replace(old, values=values, shape=values.shape))
         added = Tensor(
             index=len(self.tensors),
             name=f"{old.name if old else 'bias'}/{operator}",

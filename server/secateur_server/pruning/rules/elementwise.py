@@ -125,7 +125,7 @@ def l2_normalization(flow: Flow, operator: Operator) -> None:
 
 
 def reduce(flow: Flow, operator: Operator) -> None:
-    """Over axes without channels; over channels it would mix them."""
+    """Channels pass; those along an axis that goes stay, as it mixes them."""
     source, output = operator.inputs[0], operator.outputs[0]
     axes = flow.graph.values(operator.inputs[1])
     if axes is None:
@@ -136,8 +136,7 @@ def reduce(flow: Flow, operator: Operator) -> None:
     for axis in range(rank):
         ids = flow.ids(source, axis)
         if axis in reduced:
-            if ids.any():
-                raise CannotFollowError("it mixes channels")
+            flow.hold(ids, f"{operator.kind} #{operator.index} mixes them")
             position += int(bool(operator.options.keepDims))
         else:
             flow.bind(output, position, ids)
@@ -145,10 +144,9 @@ def reduce(flow: Flow, operator: Operator) -> None:
 
 
 def softmax(flow: Flow, operator: Operator) -> None:
-    """Over the last axis: channels that stand there cannot leave."""
+    """Channels along the last axis stay, as it mixes them."""
     source, output = operator.inputs[0], operator.outputs[0]
-    if flow.ids(source, -1).any():
-        raise CannotFollowError("it mixes channels")
+    flow.hold(flow.ids(source, -1), f"{operator.kind} #{operator.index} mixes them")
     for axis in range(flow.rank(source) - 1):
         flow.bind(output, axis, flow.ids(source, axis))
 
