@@ -48,7 +48,7 @@ def assert_runs_as_written(content: bytes) -> Graph:
 
 
 @given(networks(), st.data())
-@settings(max_examples=150, deadline=None, phases=PHASES)
+@settings(max_examples=150, phases=PHASES)
 def test_a_plan_applied_is_channels_masked(network: Generated, data: st.DataObject) -> None:
     content = network.content
     graph, channels = follow(content)
@@ -64,7 +64,7 @@ def test_a_plan_applied_is_channels_masked(network: Generated, data: st.DataObje
 
 
 @given(networks(), st.data())
-@settings(max_examples=60, deadline=None, phases=PHASES)
+@settings(max_examples=60, phases=PHASES)
 def test_codes_of_a_quantized_network_are_sliced_the_same_way(
     network: Generated, data: st.DataObject
 ) -> None:
@@ -79,7 +79,7 @@ def test_codes_of_a_quantized_network_are_sliced_the_same_way(
 
 
 @given(networks())
-@settings(max_examples=60, deadline=None, phases=PHASES)
+@settings(max_examples=60, phases=PHASES)
 def test_taking_nothing_away_changes_nothing(network: Generated) -> None:
     content = network.content
     graph, channels = follow(content)
@@ -91,7 +91,7 @@ def test_taking_nothing_away_changes_nothing(network: Generated) -> None:
 
 
 @given(networks(), st.data())
-@settings(max_examples=60, deadline=None, phases=PHASES)
+@settings(max_examples=60, phases=PHASES)
 def test_what_was_pruned_can_be_pruned_again(network: Generated, data: st.DataObject) -> None:
     content = network.content
     for _ in range(2):

@@ -120,7 +120,8 @@ def activation_scores(size: int, consumers: Sequence[Consumer]) -> Matrix:
     for consumer in consumers:
         energy = np.diag(consumer.moments) * (consumer.weights**2).sum(axis=1)
         mine = consumer.channels != OTHER
-        scores += np.bincount(consumer.channels[mine], energy[mine], size) / energy.sum()
+        total = max(float(energy.sum()), 1e-30)  # an operator that only ever sees zeros
+        scores += np.bincount(consumer.channels[mine], energy[mine], size) / total
     return scores
 
 

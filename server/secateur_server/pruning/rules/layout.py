@@ -80,13 +80,14 @@ def split_v(flow: Flow, operator: Operator) -> None:
 def pad(flow: Flow, operator: Operator) -> None:
     """Padding along the channels stays where it is."""
     source, output = operator.inputs[0], operator.outputs[0]
-    for axis, (before, after) in enumerate(np.reshape(_constant(flow, operator, 1), (-1, 2))):
+    paddings = np.reshape(_constant(flow, operator, 1), (-1, 2)).tolist()
+    for axis, (before, after) in enumerate(paddings):
         ids = flow.ids(source, axis)
         if before < 0 or after < 0 or len(ids) + before + after != flow.shape(output)[axis]:
             raise CannotFollowError("its output has another shape")
         if (before or after) and operator.kind == "MIRROR_PAD" and ids.any():
             raise CannotFollowError("it mirrors channels")
-        flow.bind(output, axis, np.pad(ids, (int(before), int(after))))
+        flow.bind(output, axis, np.pad(ids, (before, after)))
 
 
 def slice_(flow: Flow, operator: Operator) -> None:
