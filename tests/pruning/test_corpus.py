@@ -10,15 +10,13 @@ from ai_edge_litert.interpreter import Interpreter
 
 from secateur_protocols.manifest import Ladder
 from secateur_server.cli import app
-from secateur_server.pruning.channels import FIXED, Channels
 from secateur_server.pruning.checking import check
 from secateur_server.pruning.graph import Graph
-from secateur_server.pruning.linear import feature_units, is_linear
-from secateur_server.pruning.narrowing import everything, narrow
+from secateur_server.pruning.narrowing import narrow
 from secateur_server.pruning.trial import try_model
 from support import quantized_twins
 from support.architectures import ARCHITECTURES
-from support.slicing import assert_alike, follow, mask, write
+from support.slicing import assert_alike, follow, mask, thinned, write
 from support.tiny_models import Array, run
 
 MINIMAL = {"nothing_to_prune"}
@@ -62,17 +60,6 @@ def prune(folder: Path, model: Path, content: bytes) -> int:
     )
 
 
-def read_by_weights(graph: Graph, channels: Channels) -> set[int]:
-    """Give the units that a test can mask: those that meet weights and nothing else mixes."""
-    return {
-        unit
-        for operator in graph.operators
-        if is_linear(graph, operator)
-        for unit in feature_units(graph, channels, operator).tolist()
-        if unit != FIXED
-    }
-
-
 def weights_in(graph: Graph) -> int:
     return sum(each.values.size for each in graph.tensors if each.values is not None)
 
@@ -109,10 +96,7 @@ def test_a_quantized_architecture_computes_what_is_masked(name: str, precision: 
     if try_model(Path(name), content).refusal:
         pytest.skip(f"the engine has no {precision} kernel for all of it")
     graph, channels = follow(content)
-    stays = everything(channels)
-    for group in channels.groups:
-        if np.isin(group.channels, list(read_by_weights(graph, channels))).all():
-            stays[group.channels[::3]] = group.frozen or group.size == 1
+    stays = thinned(graph, channels)
     narrowed = narrow(graph, channels, stays)
     pruned = write(content, graph, narrowed)
     assert weights_in(narrowed) < weights_in(graph)

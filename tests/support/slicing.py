@@ -81,6 +81,25 @@ def mask(graph: Graph, channels: Channels, stays: Stays) -> Graph:
     return graph
 
 
+def thinned(graph: Graph, channels: Channels) -> Stays:
+    """Let every third channel leave, of the groups that `mask` can mask.
+
+    These are all that meet weights and that nothing without weights mixes.
+    """
+    read = {
+        unit
+        for operator in graph.operators
+        if is_linear(graph, operator)
+        for unit in feature_units(graph, channels, operator).tolist()
+        if unit != FIXED
+    }
+    stays = everything(channels)
+    for group in channels.groups:
+        if group.size > 1 and read.issuperset(group.channels.tolist()):
+            stays[group.channels[::3]] = False
+    return stays
+
+
 def assert_alike(some: Sequence[Array], others: Sequence[Array], tolerance: float) -> None:
     """Compare all outputs; the tolerance is in units of the largest number."""
     assert len(some) == len(others)
