@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from secateur_server.pruning.channels import CannotFollowError, Flow, Rule
+from secateur_server.pruning.flow import CannotFollowError, Flow, Rule
 from secateur_server.pruning.graph import Operator
 
 UNARY = (
@@ -136,7 +136,7 @@ def reduce(flow: Flow, operator: Operator) -> None:
     for axis in range(rank):
         ids = flow.ids(source, axis)
         if axis in reduced:
-            flow.hold(ids, f"{operator.kind} #{operator.index} mixes them")
+            flow.units.hold(ids, f"{operator.kind} #{operator.index} mixes them")
             position += int(bool(operator.options.keepDims))
         else:
             flow.bind(output, position, ids)
@@ -146,7 +146,7 @@ def reduce(flow: Flow, operator: Operator) -> None:
 def softmax(flow: Flow, operator: Operator) -> None:
     """Channels along the last axis stay, as it mixes them."""
     source, output = operator.inputs[0], operator.outputs[0]
-    flow.hold(flow.ids(source, -1), f"{operator.kind} #{operator.index} mixes them")
+    flow.units.hold(flow.ids(source, -1), f"{operator.kind} #{operator.index} mixes them")
     for axis in range(flow.rank(source) - 1):
         flow.bind(output, axis, flow.ids(source, axis))
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from secateur_server.pruning.channels import CannotFollowError, Flow, Ids, Rule
+from secateur_server.pruning.flow import CannotFollowError, Flow, Rule
 from secateur_server.pruning.graph import Operator
+from secateur_server.pruning.units import Ids
 
 
 def reshape(flow: Flow, operator: Operator) -> None:
@@ -64,7 +65,7 @@ def split(flow: Flow, operator: Operator) -> None:
     along = int(np.ravel(_constant(flow, operator, 0))[0]) % flow.rank(source)
     parts = np.split(flow.ids(source, along), len(operator.outputs))
     for part in parts[1:]:
-        flow.tie(parts[0], part)
+        flow.units.tie(parts[0], part)
     _share(flow, source, operator.outputs, along, parts)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from secateur_server.pruning.channels import CannotFollowError, Flow, Rule
+from secateur_server.pruning.flow import CannotFollowError, Flow, Rule
 from secateur_server.pruning.graph import Operator
 from secateur_server.pruning.linear import layout
 
@@ -62,7 +62,7 @@ def batch_matmul(flow: Flow, operator: Operator) -> None:
     inner, outer = (-1, -2) if operator.options.adjY else (-2, -1)
     rows, shared = (-1, -2) if operator.options.adjX else (-2, -1)
     if flow.graph.tensors[right].values is None:
-        flow.tie(flow.ids(left, shared), flow.ids(right, inner))
+        flow.units.tie(flow.ids(left, shared), flow.ids(right, inner))
         flow.bind(operator.outputs[0], -2, flow.ids(left, rows))
         flow.bind(operator.outputs[0], -1, flow.ids(right, outer))
         return
