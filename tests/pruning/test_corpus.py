@@ -15,7 +15,7 @@ from secateur_server.pruning.graph import Graph
 from secateur_server.pruning.narrowing import narrow
 from secateur_server.pruning.trial import try_model
 from support import quantized_twins
-from support.architectures import ARCHITECTURES
+from support.architectures import ARCHITECTURES, Sketch
 from support.slicing import assert_alike, follow, mask, thinned, write
 from support.tiny_models import Array, run
 
@@ -23,6 +23,7 @@ MINIMAL = {"nothing_to_prune"}
 NO_TWIN = {("keyword_spotter_with_svdf", "int8"), ("keyword_spotter_with_svdf", "uint8")}
 TWINS: dict[str, Callable[[bytes], bytes]] = {
     "float16": quantized_twins.float16,
+    "weight only": quantized_twins.weight_only,
     "hybrid": quantized_twins.hybrid,
     "int8": lambda content: quantized_twins.int8(content, *samples(content, 3)),
     "uint8": lambda content: quantized_twins.uint8(content, *samples(content, 3)),
@@ -108,6 +109,56 @@ def test_a_quantized_architecture_computes_what_is_masked(name: str, precision: 
     assert_alike(
         run(pruned, *sample), run(dropped, *sample), 0.1 if precision == "hybrid" else 1e-5
     )
+
+
+@pytest.mark.parametrize("precision", TWINS)
+def test_a_quantized_network_is_fitted_in_its_own_precision(
+    precision: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = TWINS[precision](ARCHITECTURES["resnet"]())
+    model = tmp_path / "twin.tflite"
+    model.write_bytes(content)
+    assert prune(tmp_path, model, content) == 0, capfd.readouterr().err
+    fitted = (tmp_path / "ladder" / "level-1.tflite").read_bytes()
+    before, after = follow(content)[0], follow(fitted)[0]
+    assert [(each.kind, each.version) for each in after.operators] == [
+        (each.kind, each.version) for each in before.operators
+    ]
+    kinds = [[each.dtype for each in graph.tensors] for graph in (before, after)]
+    assert kinds[1][: len(kinds[0])] == kinds[0]
+    rows = samples(content, 8, seed=3)
+    graph, channels = follow(content)
+    sliced = write(content, graph, narrow(graph, channels, thinned(graph, channels)))
+    assert distance(fitted, content, rows) < distance(sliced, content, rows)
+
+
+def distance(some: bytes, other: bytes, rows: list[tuple[Array, ...]]) -> float:
+    """Give the mean squared difference of the first outputs."""
+    pairs = [(run(some, *row)[0], run(other, *row)[0]) for row in rows]
+    return float(np.mean([((one - two) ** 2).mean() for one, two in pairs]))
+
+
+def test_a_model_for_another_engine_is_inspected_but_not_pruned(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    net = Sketch(0)
+    x = net.layer(net.layer(net.input(1, 8, 8, 3), 6), 4)
+    content = net.finish(net.add("Mystery", x, shapes=[(1, 8, 8, 4)], custom=b"")[0])
+    model = tmp_path / "custom.tflite"
+    model.write_bytes(content)
+    assert app.run(["inspect", str(model), "--json"]) == 0
+    described = json.loads(capfd.readouterr().out)
+    assert [each["operator"] for each in described["not_followed"]] == ["CUSTOM Mystery"]
+    assert "Mystery" in described["refusal"]
+    np.savez(tmp_path / "x.npz", x=np.zeros((4, 8, 8, 3), np.float32))
+    data = str(tmp_path / "x.npz")
+    out = tmp_path / "ladder"
+    given = ["--calibration", data, "--evaluation", data, "--out", str(out)]
+    assert app.run(["prune", str(model), *given]) == 2
+    (line,) = [each for each in capfd.readouterr().err.splitlines() if "error" in each]
+    assert "custom.tflite: the engine does not run it" in line
+    assert "Mystery" in line
+    assert not out.exists()
 
 
 @pytest.mark.shared_data

@@ -6,6 +6,7 @@ Source:
 """
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -56,12 +57,40 @@ TINY = 1e-6
 
 def float16(content: bytes) -> bytes:
     """Store weights and biases as float16, each behind a DEQUANTIZE."""
+    return _behind_dequantize(content, _parameters)
+
+
+def weight_only(content: bytes) -> bytes:
+    """Store weights as int8 with a scale per output channel, each behind a DEQUANTIZE."""
+    packed = _behind_dequantize(
+        content, lambda model, operator: _parameters(model, operator)[:1]
+    )
+    model = schema.ModelT.InitFromPackedBuf(packed, 0)
+    axes = {
+        int(operator.inputs[WEIGHTS[kind][1]]): WEIGHTS[kind][3]
+        for operator in model.subgraphs[0].operators
+        if (kind := _kind(model, operator)) in WEIGHTS
+    }
+    for operator in model.subgraphs[0].operators:
+        if _kind(model, operator) == "DEQUANTIZE":
+            stored = model.subgraphs[0].tensors[operator.inputs[0]]
+            half = np.asarray(model.buffers[stored.buffer].data, np.uint8).tobytes()
+            values = np.frombuffer(half, np.float16).astype(np.float32)
+            stored.buffer = _buffer(model, values.reshape(stored.shape))
+            stored.type = TYPES["float32"]
+            _quantize_weights(model, operator.inputs[0], axes[int(operator.outputs[0])])
+    return pack(model)
+
+
+def _behind_dequantize(
+    content: bytes, choose: Callable[[Tree, Tree], list[tuple[int, int]]]
+) -> bytes:
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     graph = model.subgraphs[0]
     before = []
     model.operatorCodes.append(_code("DEQUANTIZE"))
     for operator in list(graph.operators):
-        for slot, index in _parameters(model, operator):
+        for slot, index in choose(model, operator):
             values = _floats(model, graph.tensors[index])
             if values is None:
                 continue

@@ -225,3 +225,7 @@ def _show(found: dict[str, Any]) -> None:
     typer.echo(
         f"{found['bytes']:,} bytes, {found['macs']:,} MACs, {found['parameters']:,} parameters"
     )
+    for each in found["not_followed"]:
+        typer.echo(f"not followed: {each['operator']} #{each['index']}: {each['reason']}")
+    if found["refusal"]:
+        typer.echo(f"the engine does not run it: {found['refusal']}")

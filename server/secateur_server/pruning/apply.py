@@ -27,8 +27,8 @@ def apply(tree: Tree, before: Graph, after: Graph) -> None:
         subgraph.tensors.append(_new_tensor(tensor))
     for old, new in zip(before.tensors, after.tensors, strict=False):
         if new is not old:
-            _set_shape(subgraph.tensors[new.index], new.shape)
-        if new.quantization is not None and new.quantization is not old.quantization:
+            _set_shape(subgraph.tensors[new.index], old.shape, new.shape)
+        if new.quantization is not old.quantization and new.storage == new.index:
             _set_quantization(subgraph.tensors[new.index], new.quantization)
     for new in _constants(after):
         if new.index >= len(before.tensors) or new is not before.tensors[new.index]:
@@ -60,17 +60,14 @@ def _new_tensor(tensor: Tensor) -> Tree:
     return stored
 
 
-def _set_shape(stored: Tree, shape: tuple[int, ...]) -> None:
+def _set_shape(stored: Tree, was: tuple[int, ...], now: tuple[int, ...]) -> None:
     """Change the axes that changed; a dynamic axis stays dynamic."""
-    before = [] if stored.shape is None else [int(size) for size in stored.shape]
-    if len(before) != len(shape):
-        return
-    changed = [k for k in range(len(shape)) if max(before[k], 1) != shape[k]]
+    changed = [axis for axis, size in enumerate(now) if was[axis : axis + 1] != (size,)]
     for name in ("shape", "shapeSignature"):
         held = getattr(stored, name)
-        if held is not None and len(held) == len(shape):
+        if changed and held is not None and len(held) == len(now):
             sizes = np.array(held, np.int32)
-            sizes[changed] = [shape[k] for k in changed]
+            sizes[changed] = [now[axis] for axis in changed]
             setattr(stored, name, sizes)
 
 
@@ -78,7 +75,6 @@ def _set_constant(tree: Tree, tensor: Tensor) -> None:
     """Write a constant's values as its type in the file holds them."""
     stored = tree.subgraphs[0].tensors[tensor.storage]
     dtype = DTYPE[stored.type]
-    _set_shape(stored, tensor.shape)
     codes: npt.NDArray[Any] = np.asarray(tensor.values)
     if tensor.quantization is not None and dtype.kind in "iu":
         codes = tensor.quantization.quantize(codes, dtype)
@@ -89,7 +85,9 @@ def _set_constant(tree: Tree, tensor: Tensor) -> None:
     _set_buffer(tree, stored, buffer)
 
 
-def _set_quantization(stored: Tree, quantization: Quantization) -> None:
+def _set_quantization(stored: Tree, quantization: Quantization | None) -> None:
+    if quantization is None:
+        return
     held = copy.copy(stored.quantization)
     held.scale = quantization.scales.astype(np.float32)
     held.zeroPoint = quantization.zero_points.astype(np.int64)

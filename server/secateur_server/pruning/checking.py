@@ -64,7 +64,7 @@ class Checker:
         """Give the line that comes back, or part of one if the child dies, or ``None``."""
         stdin, stdout = self._pipes()
         with contextlib.suppress(BrokenPipeError):
-            os.write(stdin, os.fsencode(path.absolute()) + b"\n")
+            os.write(stdin, json.dumps(str(path.absolute())).encode() + b"\n")
         deadline = time.monotonic() + self._check_s
         answer = b""
         while not answer.endswith(b"\n"):

@@ -41,7 +41,9 @@ class Source:
     def tree(self) -> Tree:
         """Parse it into a fresh object tree, free to be edited.
 
-        What stands behind the flatbuffer is fetched into it, and marked `OUTSIDE`.
+        What stands behind the flatbuffer is fetched into it, and marked `OUTSIDE`. The
+        shapes that the file does not tell stand beside it, as ``shapes``: written into it
+        they would change how an engine treats a tensor of any size.
         """
         tree = schema.ModelT.InitFromPackedBuf(self.content, 0)
         for buffer in tree.buffers or ():
@@ -52,8 +54,7 @@ class Source:
             if operator.largeCustomOptionsOffset > OUTSIDE:
                 at, size = operator.largeCustomOptionsOffset, operator.largeCustomOptionsSize
                 operator.outside = self._outside(at, size)
-        for index, shape in self.shapes.items():
-            tree.subgraphs[0].tensors[index].shape = np.array(shape, np.int32)
+        tree.shapes = self.shapes
         return tree
 
     def _outside(self, offset: int, size: int) -> Any:  # noqa: ANN401 - an array of bytes

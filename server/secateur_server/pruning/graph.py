@@ -42,7 +42,7 @@ class Tensor:
         quantization: ``None``: the codes are the numbers.
         is_opaque: A constant that is there but cannot be read: sparse, or of such a type.
         storage: Which tensor's buffer holds the values: another one where a DEQUANTIZE
-            stands between, as in models with float16 weights.
+            stands between. Then type and quantization are that one's.
     """
 
     index: int
@@ -148,13 +148,14 @@ class Graph:
         old = self.tensors[slots[slot]] if slots[slot] >= 0 else None
         if old and len(self.users(old.index)) == 1 and old.index not in self.outputs:
             return self._with_tensor(replace(old, values=values, shape=values.shape))
+        is_direct = old is not None and old.storage == old.index
         added = Tensor(
             index=len(self.tensors),
             name=f"{old.name if old else 'bias'}/{operator}",
             shape=values.shape,
-            dtype=old.dtype if old else values.dtype,
+            dtype=old.dtype if old and is_direct else values.dtype,
             values=values,
-            quantization=old.quantization if old else None,
+            quantization=old.quantization if old and is_direct else None,
             storage=len(self.tensors),
         )
         slots[slot] = added.index
@@ -211,7 +212,8 @@ def _used_tensors(subgraph: Tree) -> list[int]:
 
 def _tensor(tree: Tree, subgraph: Tree, index: int) -> Tensor:
     stored = subgraph.tensors[index]
-    shape = tuple(max(1, size) for size in _indices(stored.shape))
+    known = getattr(tree, "shapes", {}).get(index)
+    shape = tuple(max(1, size) for size in known or _indices(stored.shape))
     dtype = DTYPE.get(stored.type)
     quantization = _quantization(stored, shape)
     raw = tree.buffers[stored.buffer].data
@@ -275,7 +277,7 @@ def _fold(tensors: list[Tensor], operator: Operator) -> None:
         return
     source, output = tensors[operator.inputs[0]], tensors[operator.outputs[0]]
     if source.values is not None:
-        tensors[output.index] = replace(output, values=source.values, storage=source.index)
+        tensors[output.index] = replace(source, index=output.index, name=output.name)
 
 
 def _indices(stored: Any) -> tuple[int, ...]:  # noqa: ANN401 - a numpy vector, a list or None

@@ -26,6 +26,7 @@ def inspect_model(path: Path) -> dict[str, Any]:
     channels = find_channels(graph, RULES)
     return {
         "bytes": len(source.content),
+        "refusal": source.refusal,
         "macs": total_macs(graph),
         "parameters": total_parameters(graph),
         "precision": precision_of(graph).value,

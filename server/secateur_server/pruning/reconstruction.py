@@ -239,7 +239,7 @@ def with_parameters(
     held = slots[place.bias] if place.bias < len(slots) else -1
     if held < 0 or len(graph.users(held)) > 1:
         graph = graph.with_constant(operator.index, place.bias, bias)
-        held = len(graph.tensors) - 1
+        held = graph.operators[operator.index].inputs[place.bias]
     return graph.with_values(held, bias, _bias_quantization(graph, operator, quantization))
 
 

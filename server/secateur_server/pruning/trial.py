@@ -1,7 +1,6 @@
-"""The child of `checking`: reads paths, one per line, and answers each with a line of JSON."""
+"""The child of `checking`: reads paths, a line of JSON each, and answers each with another."""
 
 import json
-import os
 import resource
 import sys
 from dataclasses import asdict
@@ -93,8 +92,8 @@ def _limit_memory(content_bytes: int) -> None:
 
 def main() -> None:
     """Answer until the parent closes the pipe."""
-    for line in sys.stdin.buffer:
-        path = Path(os.fsdecode(line.removesuffix(b"\n")))
+    for line in sys.stdin:
+        path = Path(json.loads(line))
         content = path.read_bytes()
         _limit_memory(len(content))
         try:

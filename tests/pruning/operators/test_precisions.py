@@ -64,6 +64,7 @@ def build() -> bytes:
 TWINS: dict[str, Callable[[bytes], bytes]] = {
     "float32": lambda content: content,
     "float16": quantized_twins.float16,
+    "weight only": quantized_twins.weight_only,
     "hybrid": quantized_twins.hybrid,
     "int8": lambda content: quantized_twins.int8(content, *SAMPLES),
     "uint8": lambda content: quantized_twins.uint8(content, *SAMPLES),
