@@ -9,7 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 from secateur_server.pruning.apply import apply
 from secateur_server.pruning.channels import FIXED, Channels, find_channels
 from secateur_server.pruning.flatbuffer import write_model
-from secateur_server.pruning.graph import Graph, read_graph
+from secateur_server.pruning.graph import Graph, Operator, read_graph
 from secateur_server.pruning.linear import as_matrix, feature_units, from_matrix, is_linear
 from secateur_server.pruning.linear import layout as slots_of
 from secateur_server.pruning.narrowing import Stays, everything, narrow
@@ -93,11 +93,25 @@ def thinned(graph: Graph, channels: Channels) -> Stays:
         for unit in feature_units(graph, channels, operator).tolist()
         if unit != FIXED
     }
+    mixed = {
+        unit
+        for operator in graph.operators
+        if operator.kind in {"MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "L2_NORMALIZATION"}
+        for unit in channels.ids(graph, operator.inputs[0], -1).tolist()
+        if -1 in _reduced(graph, operator)
+    }
     stays = everything(channels)
     for group in channels.groups:
-        if group.size > 1 and read.issuperset(group.channels.tolist()):
+        if group.size > 1 and (read - mixed).issuperset(group.channels.tolist()):
             stays[group.channels[::3]] = False
     return stays
+
+
+def _reduced(graph: Graph, operator: Operator) -> set[int]:
+    """Give the axes that an operator mixes, from the end."""
+    rank = len(graph.tensors[operator.inputs[0]].shape)
+    axes = graph.values(operator.inputs[1]) if len(operator.inputs) > 1 else np.array([-1])
+    return {int(axis) % rank - rank for axis in np.ravel(np.asarray(axes))}
 
 
 def assert_alike(some: Sequence[Array], others: Sequence[Array], tolerance: float) -> None:

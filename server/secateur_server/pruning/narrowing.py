@@ -106,6 +106,20 @@ def _split_v(
     return after.with_constant(operator.index, 1, np.array(written, sizes.dtype))
 
 
+def _pad(
+    before: Graph, after: Graph, operator: Operator, channels: Channels, stays: Stays
+) -> Graph:
+    stated = before.values(operator.inputs[1])
+    if stated is None:
+        return after
+    changed = stated.copy()
+    for axis, (first, last) in enumerate(stated.reshape(-1, 2).tolist()):
+        kept = stays[channels.ids(before, operator.outputs[0], axis)]
+        sums = kept[:first].sum(), kept[len(kept) - last :].sum()
+        changed.reshape(-1, 2)[axis] = sums
+    return after.with_constant(operator.index, 1, changed)
+
+
 def _slice(
     before: Graph, after: Graph, operator: Operator, channels: Channels, stays: Stays
 ) -> Graph:
@@ -194,6 +208,8 @@ def _with_options(graph: Graph, operator: Operator, **fields: object) -> Graph:
 _Rewrite = Callable[[Graph, Graph, Operator, Channels, Stays], Graph]
 _REWRITES: dict[str, _Rewrite] = {
     "DEPTHWISE_CONV_2D": _depthwise,
+    "PAD": _pad,
+    "PADV2": _pad,
     "RESHAPE": _reshape,
     "SLICE": _slice,
     "SPLIT_V": _split_v,

@@ -50,15 +50,33 @@ def test_channels_pass_padding_of_the_image(kind: str) -> None:
     assert_slices(between(middle), {"first": GONE}, IMAGE)
 
 
-def test_channels_added_by_padding_stay() -> None:
+@pytest.mark.parametrize("kind", ["PAD", "PADV2"])
+def test_channels_added_by_padding_stay_where_nothing_joins_them(kind: str) -> None:
     def build(keep: Keep) -> bytes:
         net = Network()
         paddings = net.constant(np.array([[0, 0], [0, 0], [0, 0], [1, 2]], np.int32))
-        x = net.op("PAD", begin(net, keep), paddings)
+        value = (net.constant(np.float32(1.5)),) if kind == "PADV2" else ()
+        x = net.op(kind, begin(net, keep), paddings, *value)
         wide = np.array([0, *(keep + 1), 7, 8])
         return net.finish(net.conv(x, draw(3, 4, 1, 1, 9)[..., wide]))
 
     assert_slices(build, {"first": GONE}, IMAGE)
+
+
+def test_a_shortcut_that_is_padded_to_more_channels_loses_padding_too() -> None:
+    def build(keep: Keep) -> bytes:
+        net = Network()
+        x = begin(net, keep[keep < 6])
+        added = int((keep >= 6).sum())
+        paddings = net.constant(np.array([[0, 0], [0, 0], [0, 0], [0, added]], np.int32))
+        y = net.conv(x, draw(4, 9, 3, 3, 6)[keep][..., keep[keep < 6]], name="wide")
+        x = net.op("ADD", net.op("PAD", x, paddings), y)
+        return net.finish(net.conv(x, draw(3, 4, 1, 1, 9)[..., keep]))
+
+    _, channels = follow(build(np.arange(9)))
+    # Of the six that the shortcut has, one stays whatever the other nine do.
+    assert [group.size for group in channels.groups if not group.frozen] == [8]
+    assert_slices(build, {"wide": [1, 2, 5, 6, 8]}, IMAGE, size=9)
 
 
 @pytest.mark.parametrize("axis", [3, -1])

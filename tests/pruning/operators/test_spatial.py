@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from support.slicing import assert_slices, follow
+from support.slicing import assert_slices
 from support.tiny_models import SAME, VALID, Array, Network
 
 Keep = npt.NDArray[np.intp]
@@ -71,14 +71,28 @@ def test_a_mean_that_drops_its_axes_hands_the_channels_to_a_dense_layer() -> Non
     assert_slices(build, {"first": GONE}, IMAGE)
 
 
-def test_a_mean_over_the_channels_keeps_them() -> None:
+@pytest.mark.parametrize("kind", ["MEAN", "SUM", "REDUCE_MAX"])
+def test_what_is_taken_over_the_channels_is_taken_of_those_that_stay(kind: str) -> None:
     def middle(net: Network, x: int) -> int:
-        mean = net.op("MEAN", x, net.constant(np.array([3], np.int32)), keepDims=True)
+        mean = net.op(kind, x, net.constant(np.array([3], np.int32)), keepDims=True)
         return net.op("SUB", x, mean)
 
-    _, channels = follow(between(middle)(np.arange(6)))
-    reasons = {group.name: group.frozen for group in channels.groups}
-    assert "MEAN #1 mixes them" in reasons["first"]
+    assert_slices(between(middle), {"first": GONE}, IMAGE, is_masked_alike=False)
+
+
+def test_a_layer_normalization_follows_its_channels() -> None:
+    def build(keep: Keep) -> bytes:
+        net = Network()
+        x = net.dense(net.input(1, 7, 5), draw(1, 6, 5)[keep], name="first", keep_axes=True)
+        last = net.constant(np.array([-1], np.int32))
+        centred = net.op("SUB", x, net.op("MEAN", x, last, keepDims=True))
+        spread = net.op("MEAN", net.op("SQUARE", centred), last, keepDims=True)
+        scale = net.op("RSQRT", net.op("ADD", spread, net.constant(np.float32(1e-3))))
+        x = net.op("MUL", net.op("MUL", centred, scale), net.constant(draw(2, 6)[keep]))
+        x = net.op("ADD", x, net.constant(draw(3, 6)[keep]))
+        return net.finish(net.dense(x, draw(4, 4, 6)[:, keep], keep_axes=True))
+
+    assert_slices(build, {"first": GONE}, draw(5, 1, 7, 5), is_masked_alike=False)
 
 
 def test_channels_pass_the_old_way_of_dilating() -> None:

@@ -125,7 +125,7 @@ def l2_normalization(flow: Flow, operator: Operator) -> None:
 
 
 def reduce(flow: Flow, operator: Operator) -> None:
-    """Channels pass; those along an axis that goes stay, as it mixes them."""
+    """Channels pass; over those along an axis that goes, it is taken of those that stay."""
     source, output = operator.inputs[0], operator.outputs[0]
     axes = flow.graph.values(operator.inputs[1])
     if axes is None:
@@ -135,12 +135,9 @@ def reduce(flow: Flow, operator: Operator) -> None:
     position = 0
     for axis in range(rank):
         ids = flow.ids(source, axis)
-        if axis in reduced:
-            flow.units.hold(ids, f"{operator.kind} #{operator.index} mixes them")
-            position += int(bool(operator.options.keepDims))
-        else:
+        if axis not in reduced:
             flow.bind(output, position, ids)
-            position += 1
+        position += int(axis not in reduced or bool(operator.options.keepDims))
 
 
 def softmax(flow: Flow, operator: Operator) -> None:

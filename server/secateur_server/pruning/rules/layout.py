@@ -79,16 +79,20 @@ def split_v(flow: Flow, operator: Operator) -> None:
 
 
 def pad(flow: Flow, operator: Operator) -> None:
-    """Padding along the channels stays where it is."""
+    """Padding beside channels may leave like these: what is added to them does with it."""
     source, output = operator.inputs[0], operator.outputs[0]
     paddings = np.reshape(_constant(flow, operator, 1), (-1, 2)).tolist()
     for axis, (before, after) in enumerate(paddings):
         ids = flow.ids(source, axis)
         if before < 0 or after < 0 or len(ids) + before + after != flow.shape(output)[axis]:
             raise CannotFollowError("its output has another shape")
-        if (before or after) and operator.kind == "MIRROR_PAD" and ids.any():
+        if not ids.any():
+            flow.bind(output, axis, np.pad(ids, (before, after)))
+        elif operator.kind == "MIRROR_PAD" and (before or after):
             raise CannotFollowError("it mirrors channels")
-        flow.bind(output, axis, np.pad(ids, (before, after)))
+        else:
+            added = flow.units.make(before), flow.units.make(after)
+            flow.bind(output, axis, np.concatenate([added[0], ids, added[1]]))
 
 
 def slice_(flow: Flow, operator: Operator) -> None:
