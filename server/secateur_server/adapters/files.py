@@ -1,5 +1,6 @@
 """Files that a power cut leaves whole."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -27,5 +28,6 @@ def write_atomically(path: Path, data: bytes) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        sibling.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing could be written, nothing is
+            sibling.unlink()
         raise ServerError(f"cannot write {path}: {error.strerror}") from error
