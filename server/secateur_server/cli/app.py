@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from secateur_server.cli import coordinator, demo, protocol, pruning
+from secateur_server.cli import coordinator, demo, inspection, protocol, pruning
 from secateur_server.errors import EXIT_BAD_INPUT, EXIT_FAILED, ServerError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 coordinator.register(app)
 demo.register(app)
 protocol.register(app)
+inspection.register(app)
 pruning.register(app)
 
 

@@ -1,6 +1,5 @@
-"""``secateur prune | inspect``."""
+"""``secateur prune``."""
 
-import json
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,9 +26,8 @@ AMOUNTS = {
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
+    """Add the command."""
     app.command()(prune)
-    app.command()(inspect)
 
 
 def prune(
@@ -66,6 +64,9 @@ def prune(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Name; none: the file's.")] = None,
     version: Annotated[str, typer.Option(help="Of the ladder.")] = "1",
+    report: Annotated[
+        Path | None, typer.Option(help="Write the ladder as one page too, say report.html.")
+    ] = None,
     threads: Annotated[int, typer.Option(help="For measuring latency.", min=1)] = 1,
     seed: Annotated[int, typer.Option(help="Of the search and of random.", min=0)] = 0,
     *,
@@ -76,6 +77,7 @@ def prune(
 ) -> None:
     """Prune a model into a ladder. Exit codes: 2 bad input, 3 nothing to prune."""
     given = {"threshold": threshold, "sparsity": sparsity, "ratio": ratio, "budget": budget}
+    check_report(report)
     method, amount = _method(method, given)
     from secateur_server.pruning.budget import Budget
     from secateur_server.pruning.pruner import PruneRequest
@@ -110,21 +112,43 @@ def prune(
             progress=progress,
         )
         ladder = run(request)
+        if report is not None:
+            _write_report(report, out, threads, progress)
     if as_json:
         typer.echo(ladder.model_dump_json(exclude_none=True))
     else:
         show_ladder(ladder)
 
 
+def check_report(report: Path | None) -> None:
+    """Refuse a place where no page can be written, before anything takes long.
+
+    Raises:
+        InputError: It is a folder.
+    """
+    if report is not None and report.is_dir():
+        raise InputError(f"--report {report} is a folder: name a file in it")
+
+
+def _write_report(
+    report: Path, folder: Path, threads: int, progress: "Callable[[float, str], None]"
+) -> None:
+    from secateur_server.adapters.files import write_atomically
+    from secateur_server.pruning.report.folder import page_of_folder
+
+    text = page_of_folder(folder, threads=threads, progress=progress)
+    write_atomically(report, text.encode())
+
+
 @contextmanager
-def progress_bar() -> "Iterator[Callable[[float, str], None]]":
+def progress_bar(doing: str = "pruning") -> "Iterator[Callable[[float, str], None]]":
     """Show one step after the other on a terminal; on anything else, nothing."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("pruning", total=1.0)
+        task = bar.add_task(doing, total=1.0)
         yield lambda share, what: bar.update(task, completed=share, description=what)
 
 
@@ -175,57 +199,3 @@ def _accuracy(found: "Accuracy") -> str:
     if found.low is None or found.high is None:
         return text
     return f"{text} [{found.low:.3f}, {found.high:.3f}]"
-
-
-def inspect(
-    model_path: Annotated[Path, typer.Argument(metavar="MODEL", help="A .tflite file.")],
-    *,
-    as_json: JSON = False,
-) -> None:
-    """Show operators, shapes, MACs, parameters, bytes and channel groups."""
-    from secateur_server.pruning.inspection import inspect_model
-
-    found = inspect_model(model_path)
-    if as_json:
-        typer.echo(json.dumps(found))
-    else:
-        _show(found)
-
-
-def _show(found: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    operators = Table(
-        "#", "operator", "input", "output", "MACs", "parameters", title="operators"
-    )
-    for row in found["operators"]:
-        operators.add_row(
-            str(row["index"]),
-            row["kind"],
-            str(row["input"]),
-            str(row["output"]),
-            f"{row['macs']:,}",
-            f"{row['parameters']:,}",
-        )
-    console.print(operators)
-    groups = Table(
-        "group", "channels", "producers", "consumers", "frozen", title="channel groups"
-    )
-    for row in found["groups"]:
-        groups.add_row(
-            row["name"],
-            str(row["size"]),
-            str(row["producers"]),
-            str(row["consumers"]),
-            row["frozen"] or "-",
-        )
-    console.print(groups)
-    typer.echo(
-        f"{found['bytes']:,} bytes, {found['macs']:,} MACs, {found['parameters']:,} parameters"
-    )
-    for each in found["not_followed"]:
-        typer.echo(f"not followed: {each['operator']} #{each['index']}: {each['reason']}")
-    if found["refusal"]:
-        typer.echo(f"the engine does not run it: {found['refusal']}")

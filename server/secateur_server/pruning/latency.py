@@ -71,6 +71,32 @@ def latency_prices(
     return Prices(dense, np.array(tables))
 
 
+def operator_latencies(
+    graphs: Sequence[Graph], threads: int, tick: Tick
+) -> npt.NDArray[np.float64]:
+    """Measure every operator alone, in each of several versions of a network in turns.
+
+    Args:
+        graphs: With the same operators, by number.
+        threads: Of the engine.
+        tick: Told how far it is.
+
+    Returns:
+        Seconds, [graphs, operators]; 0 where an operator does not run alone.
+    """
+    count = len(graphs[0].operators)
+    found = np.zeros((len(graphs), count))
+    known: dict[Any, npt.NDArray[np.float64]] = {}
+    for index in range(count):
+        versions = [(each, each.operators[index]) for each in graphs]
+        looks = tuple(_signature(*version) for version in versions)
+        if looks not in known:
+            known[looks] = _time([_alone(*version) for version in versions], threads)
+        found[:, index] = known[looks]
+        tick((index + 1) / count)
+    return found
+
+
 def _at_shares(
     graph: Graph,
     channels: Channels,
