@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from secateur_protocols.ids import Digest, ModelName, Version
+from secateur_protocols.ids import Digest, ModelName, Version, Words
 from secateur_protocols.message import Message
 from secateur_protocols.telemetry import Bytes, Level, Milliseconds, Ratio
 
@@ -72,6 +72,28 @@ class TensorSpec(Message):
     zero_point: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] | None = None
 
 
+class Encoding(StrEnum):
+    """How the weights stand in the file."""
+
+    DENSE = "dense"
+    SPARSE = "sparse"
+    """Zeros are left out; the engine puts them back when it loads the file."""
+
+
+class Requirements(Message):
+    """Where an artifact is of use; elsewhere another level is at least as good.
+
+    Attributes:
+        machines: Architectures as `Hardware.machine` names them; none: any.
+        engine: As `EngineInfo.name` has it. ``None``: any.
+        engine_version: The least one, numbers with dots. ``None``: any.
+    """
+
+    machines: Annotated[tuple[Words, ...], Field(max_length=16)] = ()
+    engine: Words | None = None
+    engine_version: Words | None = None
+
+
 class Golden(Message):
     """Inputs with known outputs, run at probe.
 
@@ -106,6 +128,11 @@ class Manifest(Message):
     accuracy: Accuracy
     latency: Latency
     golden: Golden
+    encoding: Encoding = Encoding.DENSE
+    compressed_bytes: Bytes | None = None
+    """Of the file once compressed, as it may travel. ``None``: not measured."""
+    requires: Requirements | None = None
+    """What a device must meet for this level to be chosen for it. ``None``: nothing."""
     parent: Digest | None = None
     """What it was pruned from. ``None`` for level 0."""
 

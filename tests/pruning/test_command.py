@@ -152,7 +152,8 @@ def test_small_weights_become_zero_and_the_others_stay(
     tmp_path: Path, method: str, option: str, amount: float
 ) -> None:
     out = tmp_path / "out"
-    done = prune(out, "--method", method, option, str(amount), "--json")
+    ways = ("--no-correct", "--scope", "layer", "--encoding", "dense")
+    done = prune(out, "--method", method, option, str(amount), *ways, "--json")
     assert done.returncode == 0, done.stderr
     ladder = Ladder.model_validate_json(done.stdout)
     assert len(ladder.levels) == 2

@@ -2,8 +2,9 @@
 
 import sys
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from secateur_protocols.manifest import Accuracy, Ladder
+
+Word = TypeVar("Word", bound=StrEnum)
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AMOUNTS = {
@@ -62,6 +65,18 @@ def prune(
     floor: Annotated[
         float | None, typer.Option(help="Leave out levels less accurate than this.")
     ] = None,
+    scope: Annotated[
+        str, typer.Option(help="magnitude: a share of each layer's or of all: layer, network.")
+    ] = "network",
+    encoding: Annotated[
+        str, typer.Option(help="Of files with many zeros: auto, dense, sparse.")
+    ] = "auto",
+    rewrite: Annotated[
+        str,
+        typer.Option(
+            help="Make the graph one that sparse kernels take: none, sparse, sparse-stem."
+        ),
+    ] = "none",
     model: Annotated[str | None, typer.Option(help="Name; none: the file's.")] = None,
     version: Annotated[str, typer.Option(help="Of the ladder.")] = "1",
     report: Annotated[
@@ -70,6 +85,9 @@ def prune(
     threads: Annotated[int, typer.Option(help="For measuring latency.", min=1)] = 1,
     seed: Annotated[int, typer.Option(help="Of the search and of random.", min=0)] = 0,
     *,
+    correct: Annotated[
+        bool, typer.Option(help="Let weights that stay make up for those that leave.")
+    ] = True,
     allow_overlap: Annotated[
         bool, typer.Option("--allow-overlap", help="Let samples be in both sets.")
     ] = False,
@@ -83,19 +101,24 @@ def prune(
     from secateur_server.pruning.pruner import PruneRequest
     from secateur_server.pruning.pruner import prune as run
     from secateur_server.pruning.saliency import Saliency
+    from secateur_server.pruning.sparse.rewrites import Rewriting
+    from secateur_server.pruning.sparse.twins import Storing
     from secateur_server.pruning.task import DEFAULT_LEVELS, Options
+    from secateur_server.pruning.weight.choice import Scope
 
-    if saliency not in list(Saliency):
-        raise InputError(f"--saliency {saliency!r} is none of {', '.join(Saliency)}")
     is_asked = any(value is not None for value in given.values())
     options = Options(
         amount=amount,
         budget=None if budget is None else Budget.parse(budget),
         levels=levels or (2 if is_asked else DEFAULT_LEVELS),
-        saliency=Saliency(saliency),
+        saliency=_word(Saliency, "saliency", saliency),
         search=search,
         threads=threads,
         seed=seed,
+        scope=_word(Scope, "scope", scope),
+        correct=correct,
+        rewrite=_word(Rewriting, "rewrite", rewrite),
+        storing=_word(Storing, "encoding", encoding),
     )
     with progress_bar() as progress:
         request = PruneRequest(
@@ -140,6 +163,12 @@ def _write_report(
     write_atomically(report, text.encode())
 
 
+def _word(words: type[Word], option: str, given: str) -> Word:
+    if given not in list(words):
+        raise InputError(f"--{option} {given!r} is none of {', '.join(words)}")
+    return words(given)
+
+
 @contextmanager
 def progress_bar(doing: str = "pruning") -> "Iterator[Callable[[float, str], None]]":
     """Show one step after the other on a terminal; on anything else, nothing."""
@@ -175,7 +204,8 @@ def show_ladder(ladder: "Ladder") -> None:
 
     first = ladder.levels[0]
     table = Table(
-        "level", "method", "MACs", "bytes", "p50 ms", "accuracy", title=f"{ladder.model} ladder"
+        *("level", "method", "MACs", "bytes", "compressed", "p50 ms", "accuracy"),
+        title=f"{ladder.model} ladder",
     )
     for each in ladder.levels:
         table.add_row(
@@ -183,6 +213,7 @@ def show_ladder(ladder: "Ladder") -> None:
             each.method,
             f"{each.macs:,} ({each.macs / max(first.macs, 1):.0%})",
             f"{each.size_bytes:,}",
+            f"{each.compressed_bytes or 0:,}",
             f"{each.latency.p50_ms:.4f}",
             _accuracy(each.accuracy),
         )

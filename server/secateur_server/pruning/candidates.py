@@ -5,16 +5,27 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import ValidationError
 
 from secateur_protocols.codec import first_problem
-from secateur_protocols.manifest import Accuracy, Ladder, Latency, Manifest, Precision
+from secateur_protocols.manifest import (
+    Accuracy,
+    Encoding,
+    Ladder,
+    Latency,
+    Manifest,
+    Precision,
+    Requirements,
+)
 from secateur_server.errors import InputError
 from secateur_server.pruning import measurement
 from secateur_server.pruning.memory import peak_memory_bytes
 from secateur_server.pruning.pareto import Merits, rungs
 from secateur_server.pruning.plan import PruningPlan
 from secateur_server.pruning.samples import Samples
+from secateur_server.pruning.sparse.twins import Storing, Twin, superfluous
 
 Progress = Callable[[float, str], None]
 
@@ -26,6 +37,10 @@ class Candidate:
     Attributes:
         rule: Method, amount and whatever else made it, in words.
         plan: What left; ``None`` for the dense network.
+        encoding: How its weights are stored.
+        twin: Of a sparsely stored one, the bytes of the same network stored densely.
+        storing: How it was asked to be stored.
+        requires: Where it is of use; ``None``: everywhere.
     """
 
     rule: str
@@ -34,6 +49,10 @@ class Candidate:
     macs: int
     parameters: int
     precision: Precision
+    encoding: Encoding = Encoding.DENSE
+    twin: bytes | None = None
+    storing: Storing = Storing.DENSE
+    requires: Requirements | None = None
 
     @property
     def digest(self) -> str:
@@ -59,6 +78,7 @@ class Measured:
             size_bytes=travel_bytes(self.candidate.content),
             macs=self.candidate.macs,
             memory_bytes=self.memory_bytes,
+            is_conditional=self.candidate.requires is not None,
         )
 
 
@@ -121,10 +141,37 @@ def judge(
         )
         memory = peak_memory_bytes(candidate.content)
         measured.append(Measured(candidate, accuracy, latencies[k], memory))
+    apart = _superfluous(measured, outputs)
+    left_out = [LeftOut(candidates[k].rule, why) for k, why in apart.items()]
+    measured = [each for k, each in enumerate(measured) if k not in apart]
     chosen, dropped = rungs([each.merits for each in measured], floor)
-    rules = [each.rule for each in candidates]
-    left_out = [LeftOut(rules[each.index], each.reason(rules)) for each in dropped]
+    rules = [each.candidate.rule for each in measured]
+    left_out += [LeftOut(rules[each.index], each.reason(rules)) for each in dropped]
     return Judged(tuple(measured[k] for k in chosen), tuple(left_out))
+
+
+def _superfluous(
+    measured: Sequence[Measured], outputs: Sequence[npt.NDArray[np.float32]]
+) -> dict[int, str]:
+    """Say which of the networks that are stored in two ways are not to be kept."""
+    twins = [
+        Twin(
+            stored_bytes=len(each.candidate.content),
+            travel_bytes=each.merits.size_bytes,
+            p50_ms=each.latency.p50_ms,
+            outputs=output,
+            storing=each.candidate.storing,
+            is_conditional=each.merits.is_conditional,
+        )
+        for each, output in zip(measured, outputs, strict=True)
+    ]
+    contents = [each.candidate.content for each in measured]
+    pairs = {
+        k: contents.index(each.candidate.twin)
+        for k, each in enumerate(measured)
+        if each.candidate.twin is not None
+    }
+    return superfluous(twins, pairs)
 
 
 def write_down(
@@ -156,6 +203,9 @@ def write_down(
                 accuracy=each.accuracy,
                 latency=each.latency,
                 golden=golden,
+                encoding=each.candidate.encoding,
+                compressed_bytes=each.merits.size_bytes,
+                requires=each.candidate.requires,
                 parent=manifests[0].digest if manifests else None,
             )
         )

@@ -20,6 +20,8 @@ class Merits:
         size_bytes: Of the file as it travels, compressed.
         macs: Only orders the rungs.
         memory_bytes: ``None``: not measured.
+        is_conditional: Whether it is of use on some devices only: what is good about it was
+            not measured here, so it is not compared with what is of use everywhere.
     """
 
     accuracy: float
@@ -27,6 +29,7 @@ class Merits:
     size_bytes: int
     macs: int
     memory_bytes: int | None = None
+    is_conditional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,8 @@ def _beats(merits: Sequence[Merits], one: int, other: int) -> bool:
     if one == other:
         return False
     first, second = merits[one], merits[other]
+    if first.is_conditional != second.is_conditional:
+        return False
     gains = (
         first.accuracy - second.accuracy,
         _gain(first.p50_ms, second.p50_ms, LATENCY_NOISE),

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from secateur_server.pruning.channels import ChannelGroup, Channels
 from secateur_server.pruning.narrowing import Stays, everything
 from secateur_server.pruning.saliency import Ranking
+from secateur_server.pruning.weight.cut import WeightPlan
 
 
 class _Plan(BaseModel):
@@ -36,19 +37,6 @@ class ChannelPlan(_Plan):
     kind: Literal["channel"] = "channel"
     rule: str
     groups: tuple[GroupPlan, ...]
-
-
-class WeightPlan(_Plan):
-    """Set small weights to zero.
-
-    Attributes:
-        rule: Method and amount, in words.
-        thresholds: By operator index: every weight with abs(w) below it becomes zero.
-    """
-
-    kind: Literal["weight"] = "weight"
-    rule: str
-    thresholds: dict[int, float]
 
 
 PruningPlan = ChannelPlan | WeightPlan

@@ -4,11 +4,11 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from secateur_protocols.manifest import Ladder, Precision
+from secateur_protocols.manifest import Encoding, Ladder, Precision
 from secateur_server.errors import InputError, NothingToDoError, ServerError
 from secateur_server.pruning.apply import apply
 from secateur_server.pruning.candidates import Candidate, Judged, judge, write_down
@@ -21,6 +21,8 @@ from secateur_server.pruning.graph import Graph, read_graph
 from secateur_server.pruning.linear import layout, weights_of
 from secateur_server.pruning.methods import find_method
 from secateur_server.pruning.samples import Samples, check_apart, read_samples
+from secateur_server.pruning.sparse.storage import densified, store_sparsely
+from secateur_server.pruning.sparse.twins import Storing, requirements
 from secateur_server.pruning.task import Options, Pruned, Task
 
 FEWEST_LEVELS, MOST_LEVELS = 2, 64
@@ -68,7 +70,8 @@ def prune(request: PruneRequest) -> Ladder:
     """
     _check(request)
     method = find_method(request.method)
-    source = read_model(request.model_path)
+    given = read_model(request.model_path)
+    source, encoding = densified(given)
     graph = read_graph(source.tree())
     inputs = [graph.tensors[k] for k in graph.inputs]
     calibration = read_samples(request.calibration_path, inputs)
@@ -85,8 +88,9 @@ def prune(request: PruneRequest) -> Ladder:
         options=request.options,
         progress=request.progress,
     )
-    dense = _dense(task)
-    candidates = [dense, *(_candidate(pruned) for pruned in method(task))]
+    dense = replace(_dense(task), content=given.content, encoding=encoding)
+    pruned = method(task)
+    candidates = [dense, *(candidate for each in pruned for candidate in _candidates(each))]
     judged = _judge(request, graph, candidates, evaluation)
     name = request.model or _legal_name(request.model_path)
     ladder, files = write_down(
@@ -122,12 +126,26 @@ def _dense(task: Task) -> Candidate:
     return Candidate("dense", task.source.content, None, *costs, precision_of(graph))
 
 
-def _candidate(pruned: Pruned) -> Candidate:
+def _candidates(pruned: Pruned) -> Iterator[Candidate]:
+    """Write a network down: densely, and sparsely too where that may be worth while."""
     tree = pruned.source.tree()
     apply(tree, pruned.before, pruned.after)
     costs = total_macs(pruned.after), total_parameters(pruned.after)
-    precision = precision_of(pruned.after)
-    return Candidate(pruned.rule, write_model(tree), pruned.plan, *costs, precision)
+    dense = Candidate(
+        pruned.rule, write_model(tree), pruned.plan, *costs, precision_of(pruned.after)
+    )
+    yield dense
+    requires = requirements(tree)
+    if pruned.storing is not Storing.DENSE and store_sparsely(tree):
+        yield replace(
+            dense,
+            rule=f"{pruned.rule}, stored sparsely",
+            content=write_model(tree),
+            encoding=Encoding.SPARSE,
+            twin=dense.content,
+            storing=pruned.storing,
+            requires=requires,
+        )
 
 
 def _judge(

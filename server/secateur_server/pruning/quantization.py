@@ -40,13 +40,13 @@ class Quantization:
 
     def dequantize(self, codes: Codes) -> Reals:
         """Give the real numbers, in the shape of the codes."""
-        scales, zero_points = self._spread(codes.ndim)
+        scales, zero_points = self.spread(codes.ndim)
         reals: Reals = ((codes.astype(np.float64) - zero_points) * scales).astype(np.float32)
         return reals
 
     def quantize(self, values: Reals, dtype: np.dtype[Any]) -> Codes:
         """Give the nearest codes, saturating."""
-        scales, zero_points = self._spread(values.ndim)
+        scales, zero_points = self.spread(values.ndim)
         limits = np.iinfo(dtype)
         # Some converters write a scale of zero for a channel of zeros.
         steps = np.divide(values, scales, out=np.zeros(values.shape), where=scales > 0)
@@ -79,7 +79,8 @@ class Quantization:
         zero = int(np.clip(round(limits.min - low / scale), limits.min, limits.max))
         return replace(self, scales=np.array([scale]), zero_points=np.array([zero]))
 
-    def _spread(self, rank: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    def spread(self, rank: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Give scales and zero points in shapes that broadcast to a tensor of a rank."""
         shape = [1] * rank
         if self.is_per_channel:
             shape[self.axis] = -1

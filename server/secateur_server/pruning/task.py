@@ -20,7 +20,10 @@ from secateur_server.pruning.graph import Graph
 from secateur_server.pruning.plan import PruningPlan
 from secateur_server.pruning.rules import RULES
 from secateur_server.pruning.saliency import Saliency
+from secateur_server.pruning.sparse.rewrites import Rewriting
+from secateur_server.pruning.sparse.twins import Storing
 from secateur_server.pruning.teacher import Feeds, Teacher, listen
+from secateur_server.pruning.weight.choice import Scope
 
 MAX_ACTIVATION_BYTES = 3 * 2**29
 """Of the calibration set's activations that are held at a time: of more, fewer samples are
@@ -46,6 +49,10 @@ class Options:
         search: Networks tried per level. ``None``: as many as are quick.
         threads: Of the engine, where latency is measured.
         seed: Of whatever is chosen by chance.
+        scope: Among which weights ``magnitude`` shares its sparsity out.
+        correct: Whether weights that stay make up for those that became zero.
+        rewrite: What may be done to a model before its weights are pruned.
+        storing: How a model with many zeros is stored.
     """
 
     amount: float | None = None
@@ -55,6 +62,10 @@ class Options:
     search: int | None = None
     threads: int = 1
     seed: int = 0
+    scope: Scope = Scope.NETWORK
+    correct: bool = True
+    rewrite: Rewriting = Rewriting.NONE
+    storing: Storing = Storing.AUTO
 
     def share(self, default: float, method: str) -> float:
         """Give the amount, or the default; either is a share.
@@ -83,6 +94,7 @@ class Pruned:
         source: The file that ``before`` was read from.
         before: The network as in ``source``.
         after: What becomes of it.
+        storing: How it is stored.
     """
 
     rule: str
@@ -90,6 +102,7 @@ class Pruned:
     source: Source
     before: Graph
     after: Graph
+    storing: Storing = Storing.DENSE
 
 
 @dataclass(frozen=True, kw_only=True)
