@@ -19,13 +19,14 @@ Word = TypeVar("Word", bound=StrEnum)
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AMOUNTS = {
-    "absolute": "threshold",
-    "relative": "threshold",
-    "magnitude": "sparsity",
-    "channel": "ratio",
-    "network": "budget",
+    "absolute": ("threshold",),
+    "relative": ("threshold",),
+    "magnitude": ("sparsity",),
+    "channel": ("ratio",),
+    "layer": ("count", "ratio"),
+    "network": ("budget",),
 }
-"""The option that says how much each of our own methods takes away."""
+"""The options that say how much each of our own methods takes away."""
 
 
 def register(app: typer.Typer) -> None:
@@ -41,13 +42,16 @@ def prune(
     method: Annotated[
         str | None,
         typer.Option(
-            help="absolute, relative, magnitude, channel, network. Without it the amount "
-            "says which; without both, network."
+            help="absolute, relative, magnitude, channel, layer, network. Without it the "
+            "amount says which; without both, network."
         ),
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="absolute, relative.")] = None,
     sparsity: Annotated[float | None, typer.Option(help="magnitude: share of zeros.")] = None,
-    ratio: Annotated[float | None, typer.Option(help="channel: share of channels.")] = None,
+    ratio: Annotated[
+        float | None, typer.Option(help="channel: share of channels; layer: of blocks.")
+    ] = None,
+    count: Annotated[int | None, typer.Option(help="layer: blocks to take out.", min=1)] = None,
     budget: Annotated[
         str | None,
         typer.Option(help="network: macs=0.5, bytes=0.5 or latency=0.5 of the dense model's."),
@@ -94,7 +98,13 @@ def prune(
     as_json: JSON = False,
 ) -> None:
     """Prune a model into a ladder. Exit codes: 2 bad input, 3 nothing to prune."""
-    given = {"threshold": threshold, "sparsity": sparsity, "ratio": ratio, "budget": budget}
+    given = {
+        "threshold": threshold,
+        "sparsity": sparsity,
+        "ratio": ratio,
+        "count": count,
+        "budget": budget,
+    }
     check_report(report)
     method, amount = _method(method, given)
     from secateur_server.pruning.budget import Budget
@@ -109,6 +119,7 @@ def prune(
     is_asked = any(value is not None for value in given.values())
     options = Options(
         amount=amount,
+        count=count,
         budget=None if budget is None else Budget.parse(budget),
         levels=levels or (2 if is_asked else DEFAULT_LEVELS),
         saliency=_word(Saliency, "saliency", saliency),
@@ -182,19 +193,26 @@ def progress_bar(doing: str = "pruning") -> "Iterator[Callable[[float, str], Non
 
 
 def _method(method: str | None, given: dict[str, Any]) -> tuple[str, float | None]:
-    """Find out which method is meant, and its amount if that is a number."""
+    """Find out which method is meant, and its amount if that is a share or a threshold."""
     asked = [name for name, value in given.items() if value is not None]
+    if len(asked) > 1:
+        raise InputError(f"--{asked[0]} and --{asked[1]} do not go together: give one")
     if method is None:
-        named = [name for name, takes in AMOUNTS.items() if takes in asked]
-        if len(named) > 1:
-            raise InputError(f"--{asked[0]} belongs to several methods: give --method")
-        method = named[0] if named else "network"
-    takes = AMOUNTS.get(method)
+        method = _meant(asked[0]) if asked else "network"
     for name in asked:
-        if takes is not None and name != takes:
-            raise InputError(f"--method {method} takes --{takes}, not --{name}")
-    amount = given[asked[0]] if asked and asked[0] != "budget" else None
-    return method, amount
+        takes = AMOUNTS.get(method, (name,))
+        if name not in takes:
+            raise InputError(f"--method {method} takes --{' or --'.join(takes)}, not --{name}")
+    is_number = bool(asked) and asked[0] not in {"budget", "count"}
+    return method, given[asked[0]] if is_number else None
+
+
+def _meant(option: str) -> str:
+    """Find the method that an amount belongs to; a ratio alone is one of channels."""
+    methods = [name for name, takes in AMOUNTS.items() if takes[0] == option]
+    if len(methods) > 1:
+        raise InputError(f"--{option} belongs to {' and '.join(methods)}: give --method")
+    return methods[0]
 
 
 def show_ladder(ladder: "Ladder") -> None:

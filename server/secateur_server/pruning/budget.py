@@ -1,6 +1,6 @@
 """What a network costs at given widths of its groups, and the budget it must meet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
@@ -73,23 +73,29 @@ GRID = 8
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What each operator costs at each of its sizes.
+    """What each operator of a network costs at each of its sizes.
 
     An operator's size is the share of its multiply-accumulates that is left; for one that
     has none, the share of its channels.
 
     Attributes:
+        rows: The operators, by their first output tensor.
         dense: [operators], in any unit.
         shares: [operators, GRID + 1]: of that cost, what is left when the square root of
             the size is 0, 1 / GRID, .. 1: that is, when all its widths have this share.
     """
 
+    rows: Mapping[int, int]
     dense: npt.NDArray[np.float64]
     shares: npt.NDArray[np.float64]
 
 
 class SumModel:
-    """A cost model that adds up what the operators cost."""
+    """A cost model that adds up what the operators cost.
+
+    Its unit is the cost of the network that the prices are of, which may have more
+    operators than the one whose widths are chosen.
+    """
 
     def __init__(
         self,
@@ -98,20 +104,20 @@ class SumModel:
         groups: Sequence[ChannelGroup],
         prices: Prices,
     ) -> None:
+        rows = [prices.rows[each.outputs[0]] for each in graph.operators if each.outputs]
         self._sizes = np.array([group.size for group in groups], float)
-        self._prices = prices
+        self._prices = prices.dense[rows] / max(float(prices.dense.sum()), 1e-30)
+        self._shares = prices.shares[rows]
         self._inputs, self._outputs = operator_shares(graph, channels, groups)
-        self._rows = np.arange(len(prices.dense))
-        self._dense = max(float(prices.dense.sum()), 1e-30)
+        self._rows = np.arange(len(rows))
 
     def cost(self, widths: Sequence[int]) -> float:
         """Give the cost in units of the dense network's."""
         kept = np.append(np.asarray(widths) / self._sizes, 1.0)
         side = np.sqrt((self._inputs @ kept) * (self._outputs @ kept)).clip(0.0, 1.0) * GRID
         low = np.minimum(side.astype(int), GRID - 1)
-        below, above = (self._prices.shares[self._rows, k] for k in (low, low + 1))
-        share = below + (side - low) * (above - below)
-        return float(self._prices.dense @ share) / self._dense
+        below, above = (self._shares[self._rows, k] for k in (low, low + 1))
+        return float(self._prices @ (below + (side - low) * (above - below)))
 
 
 def operator_shares(
@@ -124,7 +130,7 @@ def operator_shares(
         outputs' stand for both.
     """
     inputs, outputs = [], []
-    for operator in graph.operators:
+    for operator in (each for each in graph.operators if each.outputs):
         made = _shares(_last_axis(graph, channels, operator), channels, groups)
         is_mixing = is_linear(graph, operator)
         seen = feature_units(graph, channels, operator) if is_mixing else None
@@ -134,7 +140,7 @@ def operator_shares(
 
 
 def _last_axis(graph: Graph, channels: Channels, operator: Operator) -> Ids:
-    if not operator.outputs or not graph.tensors[operator.outputs[0]].shape:
+    if not graph.tensors[operator.outputs[0]].shape:
         return np.zeros(1, np.intp)
     return output_units(graph, channels, operator)
 
@@ -146,23 +152,24 @@ def _shares(units: Ids, channels: Channels, groups: Sequence[ChannelGroup]) -> S
     return np.bincount(home[units], minlength=len(groups) + 1) / max(len(units), 1)
 
 
-def macs_prices(graph: Graph) -> Prices:
-    """Price operators by their multiply-accumulates."""
-    return _proportional(graph, [float(macs(graph, each)) for each in graph.operators])
-
-
-def bytes_prices(graph: Graph) -> Prices:
-    """Price operators by their parameters, in bytes as they are stored."""
-    return _proportional(
-        graph, [parameters(graph, each) * _item_bytes(graph, each) for each in graph.operators]
-    )
-
-
-def _proportional(graph: Graph, dense: Sequence[float]) -> Prices:
+def prices_of(graph: Graph, resource: Resource) -> Prices:
+    """Price operators by their multiply-accumulates, or by the bytes of their parameters."""
     side = np.linspace(0.0, 1.0, GRID + 1)
+    operators = [each for each in graph.operators if each.outputs]
     # What mixes its inputs loses with both its widths; what does not has one width twice.
-    shares = [side**2 if is_linear(graph, each) else side**1 for each in graph.operators]
-    return Prices(np.asarray(dense, float), np.array(shares))
+    shares = [side**2 if is_linear(graph, each) else side**1 for each in operators]
+    dense = [
+        float(macs(graph, each))
+        if resource is Resource.MACS
+        else float(parameters(graph, each) * _item_bytes(graph, each))
+        for each in operators
+    ]
+    return Prices(rows_of(operators), np.array(dense), np.array(shares))
+
+
+def rows_of(operators: Sequence[Operator]) -> dict[int, int]:
+    """Number operators by their first output tensor."""
+    return {each.outputs[0]: row for row, each in enumerate(operators)}
 
 
 def _item_bytes(graph: Graph, operator: Operator) -> int:

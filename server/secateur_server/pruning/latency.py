@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from secateur_server.pruning.allocation import Curve
-from secateur_server.pruning.budget import GRID, Prices, operator_shares
+from secateur_server.pruning.budget import GRID, Prices, operator_shares, rows_of
 from secateur_server.pruning.channels import ChannelGroup, Channels
 from secateur_server.pruning.flatbuffer import write_model
 from secateur_server.pruning.graph import DTYPE, Graph, Operator, Tensor
@@ -57,18 +57,19 @@ def latency_prices(
         whatever leaves.
     """
     narrowed, sides = _at_shares(graph, channels, groups, curves)
-    dense, tables = np.zeros(len(graph.operators)), []
+    operators = [each for each in graph.operators if each.outputs]
+    dense, tables = np.zeros(len(operators)), []
     known: dict[Any, npt.NDArray[np.float64]] = {}
-    for operator in graph.operators:
+    for row, operator in enumerate(operators):
         versions = [(each, each.operators[operator.index]) for each in narrowed]
         looks = tuple(_signature(*version) for version in versions)
         if looks not in known:
             known[looks] = _time([_alone(*version) for version in versions], threads)
         taken = known[looks]
-        dense[operator.index] = taken[0]
-        tables.append(_tabulate(sides[:, operator.index], taken))
-        tick((operator.index + 1) / len(graph.operators))
-    return Prices(dense, np.array(tables))
+        dense[row] = taken[0]
+        tables.append(_tabulate(sides[:, row], taken))
+        tick((row + 1) / len(operators))
+    return Prices(rows_of(operators), dense, np.array(tables))
 
 
 def operator_latencies(

@@ -3,7 +3,7 @@
 import importlib.metadata
 
 from secateur_server.errors import InputError
-from secateur_server.pruning import structured, weights
+from secateur_server.pruning import layers, structured, weights
 from secateur_server.pruning.task import Method
 
 ENTRY_POINTS = "secateur.pruners"
@@ -14,6 +14,7 @@ METHODS: dict[str, Method] = {
     "relative": weights.relative,
     "magnitude": weights.magnitude,
     "channel": structured.channel,
+    "layer": layers.layer,
     "network": structured.network,
 }
 

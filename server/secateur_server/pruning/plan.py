@@ -31,11 +31,33 @@ class GroupPlan(_Plan):
     kept: tuple[int, ...]
 
 
+class BlockPlan(_Plan):
+    """One block that is taken out.
+
+    Attributes:
+        enters: The tensor that stands in.
+        leaves: The tensor that it stands in for.
+        name: Of that one.
+        operators: Indices of what is taken out.
+    """
+
+    enters: int
+    leaves: int
+    name: str
+    operators: tuple[int, ...]
+
+
 class ChannelPlan(_Plan):
-    """Remove channels. ``rule`` is how they were chosen, in words."""
+    """Remove blocks, then channels.
+
+    Attributes:
+        rule: How they were chosen, in words.
+        blocks: Taken out in this order; before any channel leaves.
+    """
 
     kind: Literal["channel"] = "channel"
     rule: str
+    blocks: tuple[BlockPlan, ...] = ()
     groups: tuple[GroupPlan, ...]
 
 

@@ -23,6 +23,9 @@ STRONG_DAMPING = 1e-1
 ONE_BY_ONE = 64
 """Of so many channels one leaves at a time; of twice as many, two."""
 
+CUT_SHARE = 0.25
+"""Of a consumer's features: when more have left they are cut out."""
+
 OTHER = -1
 """The channel of a feature that belongs to no channel of the group."""
 
@@ -126,51 +129,61 @@ def activation_scores(size: int, consumers: Sequence[Consumer]) -> Matrix:
 
 
 class _Elimination:
-    """Weights and inverse second moments of one consumer while channels leave."""
+    """Weights and inverse second moments of one consumer while channels leave.
+
+    What has left is cut out of both now and then: costs fall with what is still there.
+    """
 
     def __init__(self, consumer: Consumer, size: int, damping: float) -> None:
         moments = consumer.moments.astype(np.float64)
         mean = max(float(np.trace(moments)) / len(moments), 1e-12)
         self._inverse = np.linalg.inv(moments + damping * mean * np.eye(len(moments)))
         self._weights = consumer.weights.copy()
-        self._blocks = [np.flatnonzero(consumer.channels == k) for k in range(size)]
+        self._channels = consumer.channels.copy()
+        self._size = size
         output = np.einsum("ij,ij->", self._weights, moments @ self._weights)
         self._energy = max(float(output), 1e-12)
-        self._alive = np.ones(size, bool)
+        self._gone = np.zeros(len(moments), bool)
+        self._index()
 
     def costs(self) -> Matrix:
         """Give the relative error that each channel's absence would add, [channels]."""
-        costs = np.zeros(len(self._blocks))
-        for channels in self._of_one_length():
-            blocks = np.array([self._blocks[k] for k in channels])
+        costs = np.zeros(self._size)
+        for channels, blocks in self._of_one_length:
             weights = self._weights[blocks]
             if blocks.shape[1] == 1:
-                found = (weights[:, 0] ** 2).sum(axis=1) / self._inverse[
-                    blocks[:, 0], blocks[:, 0]
-                ]
+                pivots = self._inverse[blocks[:, 0], blocks[:, 0]]
+                found = (weights[:, 0] ** 2).sum(axis=1) / pivots
             else:
                 inner = self._inverse[blocks[:, :, None], blocks[:, None, :]]
-                solved = np.linalg.solve(inner, weights)
-                found = np.einsum("cpo,cpo->c", weights, solved)
+                found = np.einsum("cpo,cpo->c", weights, np.linalg.solve(inner, weights))
             costs[channels] = found / self._energy
         return costs
 
     def remove(self, channels: npt.NDArray[np.intp]) -> None:
         """Take channels out and let the others make up for them."""
-        self._alive[channels] = False
-        block = np.concatenate([self._blocks[k] for k in channels])
+        block = np.flatnonzero(np.isin(self._channels, channels) & ~self._gone)
         if not len(block):
             return
         columns = self._inverse[:, block]
         solved = np.linalg.inv(self._inverse[np.ix_(block, block)])
         self._weights -= columns @ (solved @ self._weights[block])
         self._inverse -= columns @ (solved @ columns.T)
-        self._weights[block] = 0.0
+        self._gone[block] = True
+        if self._gone.mean() > CUT_SHARE:
+            stays = np.flatnonzero(~self._gone)
+            self._inverse = np.ascontiguousarray(self._inverse[np.ix_(stays, stays)])
+            self._weights = np.ascontiguousarray(self._weights[stays])
+            self._channels, self._gone = self._channels[stays], self._gone[stays]
+        self._index()
 
-    def _of_one_length(self) -> list[list[int]]:
+    def _index(self) -> None:
         """Bring together the channels that stand at equally many features here."""
-        by_length: dict[int, list[int]] = {}
-        for channel, block in enumerate(self._blocks):
-            if self._alive[channel] and len(block):
-                by_length.setdefault(len(block), []).append(channel)
-        return list(by_length.values())
+        alive = np.where(self._gone, OTHER, self._channels)
+        order = np.argsort(alive, kind="stable")
+        found, starts, counts = np.unique(alive[order], return_index=True, return_counts=True)
+        self._of_one_length = []
+        for length in np.unique(counts[found != OTHER]).tolist():
+            mine = np.flatnonzero((counts == length) & (found != OTHER))
+            blocks = order[starts[mine][:, None] + np.arange(length)]
+            self._of_one_length.append((found[mine], blocks))

@@ -2,7 +2,7 @@
 
 What removing a channel loses is known group by group; what all of it together loses is
 not. So the groups' losses are weighted by chance, each weighting gives widths, and each
-network is reconstructed from a part of the calibration set and judged by the rest.
+network is reconstructed and judged on a part of the calibration set.
 
 Source:
     Frantar and Alistarh, "SPDY: Accurate Pruning with Speedup Guarantees", ICML 2022,
@@ -10,28 +10,11 @@ Source:
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from secateur_server.pruning.allocation import CostModel, Curve, Widths, allocate, uniform
-from secateur_server.pruning.cost import total_macs
-from secateur_server.pruning.divergence import divergence
-from secateur_server.pruning.narrowing import Stays
-from secateur_server.pruning.reconstruction import reconstruct
-from secateur_server.pruning.task import Task
-
-SEARCH_SAMPLES = 320
-"""Samples that a network is tried on."""
-
-FITTED_SHARE = 0.6
-"""Share of these that it is fitted to; the others judge it."""
-
-WORK_MACS = 3e10
-"""Multiply-accumulates that trying may take per level, where nothing else is asked for."""
-
-FEWEST, MOST = 4, 64
-"""Networks tried per level, where nothing else is asked for."""
 
 SPREAD = 0.7
 """How far a group's weight is moved: the standard deviation of its logarithm."""
@@ -53,106 +36,89 @@ class Proposal:
     orders: tuple[int, ...]
 
 
-Judge = Callable[[Proposal], float]
-"""Gives the divergence of a proposal; smaller is better."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The best proposal, and how far it diverges."""
+
+    proposal: Proposal
+    divergence: float
 
 
-def judge_of(task: Task, stays_of: Callable[[Proposal], Stays]) -> Judge:
-    """Reconstruct a proposal from a part of the samples and judge it by the others."""
-    teacher = task.teacher
-    samples = min(SEARCH_SAMPLES, teacher.samples)
-    fitted_to = max(1, round(FITTED_SHARE * samples))
-    judged = slice(fitted_to if fitted_to < samples else 0, samples)
-
-    def judge(proposal: Proposal) -> float:
-        found = reconstruct(
-            task.graph,
-            task.channels,
-            stays_of(proposal),
-            teacher,
-            samples=samples,
-            fitted_to=fitted_to,
-        )
-        return divergence(task.graph, teacher.outputs, found.outputs, judged)
-
-    return judge
-
-
-def trials(task: Task) -> int:
-    """Say how many networks are tried per level."""
-    if task.options.search is not None:
-        return task.options.search
-    work = total_macs(task.graph) * min(SEARCH_SAMPLES, task.teacher.samples)
-    return int(np.clip(WORK_MACS // max(work, 1), FEWEST, MOST))
-
-
+@dataclass(slots=True)
 class Search:
-    """Looks for the widths and orders that diverge least."""
+    """Looks for the widths and orders that diverge least.
 
-    def __init__(
-        self, curves: Sequence[Curve], orders: int, judge: Judge, random: np.random.Generator
-    ) -> None:
-        """Begin.
+    Attributes:
+        curves: One per group.
+        orders: How many rankings each group has.
+        judge: Gives a proposal's divergence; smaller is better.
+        random: Where chance comes from.
+        weights: How much each group's losses count. What is learnt at one budget is where
+            the next one begins.
+    """
 
-        Args:
-            curves: One per group.
-            orders: How many rankings each group has.
-            judge: Gives a proposal's divergence.
-            random: Where chance comes from.
-        """
-        self._curves = curves
-        self._orders = orders
-        self._judge = judge
-        self._random = random
-        self._weights = [1.0] * len(curves)
+    curves: Sequence[Curve]
+    orders: int
+    judge: Callable[[Proposal], float]
+    random: np.random.Generator
+    weights: tuple[float, ...] = field(default=())
 
-    def meet(self, model: CostModel, budget: float, count: int) -> Proposal:
+    def __post_init__(self) -> None:
+        """Let all groups count alike at first."""
+        self.weights = self.weights or (1.0,) * len(self.curves)
+
+    def meet(self, model: CostModel, budget: float, count: int) -> Found:
         """Choose widths and orders under a budget.
 
-        What was learnt about weights at one budget is where the next one begins.
+        Args:
+            model: What widths cost.
+            budget: The most they may cost.
+            count: How many networks are tried.
 
         Raises:
             UnreachableBudgetError: No widths are cheap enough.
         """
-        first = (0,) * len(self._curves)
+        first = (0,) * len(self.curves)
         tried: dict[Proposal, float] = {}
-        self._try(tried, Proposal(self._widths(model, budget, self._weights), first))
-        self._try(tried, Proposal(uniform(self._curves, model, budget), first))
+        self._try(tried, Proposal(allocate(self.curves, model, budget, self.weights), first))
+        if count > 1:
+            self._try(tried, Proposal(uniform(self.curves, model, budget), first))
         for _ in range(4 * count):
             if len(tried) >= count:
                 break
-            best = min(tried, key=tried.__getitem__)
-            if self._random.random() < ORDER_SHARE and self._orders > 1:
+            best = _best(tried).proposal
+            if self.orders > 1 and self.random.random() < ORDER_SHARE:
                 self._try(tried, self._reordered(best))
                 continue
-            moves = np.exp(SPREAD * self._random.normal(size=len(first)))
-            weights = (moves * self._weights).tolist()
-            proposal = Proposal(self._widths(model, budget, weights), best.orders)
-            if self._try(tried, proposal) and proposal == min(tried, key=tried.__getitem__):
-                self._weights = weights
-        return min(tried, key=tried.__getitem__)
+            moves = np.exp(SPREAD * self.random.normal(size=len(first)))
+            weights = tuple((moves * self.weights).tolist())
+            proposal = Proposal(allocate(self.curves, model, budget, weights), best.orders)
+            if self._try(tried, proposal) and proposal == _best(tried).proposal:
+                self.weights = weights
+        return _best(tried)
 
-    def reorder(self, widths: Widths, count: int) -> Proposal:
+    def reorder(self, widths: Widths, count: int) -> Found:
         """Choose only who leaves, at given widths."""
         tried: dict[Proposal, float] = {}
-        self._try(tried, Proposal(widths, (0,) * len(self._curves)))
+        self._try(tried, Proposal(widths, (0,) * len(self.curves)))
         for _ in range(4 * count):
-            if len(tried) >= count or self._orders == 1:
+            if len(tried) >= count or self.orders == 1:
                 break
-            self._try(tried, self._reordered(min(tried, key=tried.__getitem__)))
-        return min(tried, key=tried.__getitem__)
+            self._try(tried, self._reordered(_best(tried).proposal))
+        return _best(tried)
 
     def _reordered(self, best: Proposal) -> Proposal:
-        group = int(self._random.integers(len(best.orders)))
-        order = int(self._random.integers(self._orders))
-        orders = (*best.orders[:group], order, *best.orders[group + 1 :])
-        return Proposal(best.widths, orders)
-
-    def _widths(self, model: CostModel, budget: float, weights: Sequence[float]) -> Widths:
-        return allocate(self._curves, model, budget, weights)
+        group = int(self.random.integers(len(best.orders)))
+        order = int(self.random.integers(self.orders))
+        return Proposal(best.widths, (*best.orders[:group], order, *best.orders[group + 1 :]))
 
     def _try(self, tried: dict[Proposal, float], proposal: Proposal) -> bool:
         if proposal in tried:
             return False
-        tried[proposal] = self._judge(proposal)
+        tried[proposal] = self.judge(proposal)
         return True
+
+
+def _best(tried: dict[Proposal, float]) -> Found:
+    proposal = min(tried, key=tried.__getitem__)
+    return Found(proposal, tried[proposal])

@@ -37,8 +37,8 @@ def tap_outputs(operator: Operator, laid: Array, weights: Array) -> Array:
     """
     multiplier = operator.options.depthMultiplier
     taps = weights.reshape(laid.shape[1], -1, multiplier)
-    made: Array = np.einsum("rtc,tcm->rcm", laid, taps, optimize=True)
-    return made.reshape(len(laid), -1)
+    made = [np.einsum("rtc,tc->rc", laid, taps[:, :, k]) for k in range(multiplier)]
+    return np.stack(made, axis=2).reshape(len(laid), -1)
 
 
 class TapMoments:

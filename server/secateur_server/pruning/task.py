@@ -41,8 +41,9 @@ class Options:
     """What a user may ask of a method.
 
     Attributes:
-        amount: The threshold, sparsity, ratio or number of blocks. ``None``: the method
-            spreads its own choice over the levels.
+        amount: The threshold, sparsity or ratio. ``None``: the method spreads its own
+            choice over the levels.
+        count: Of ``layer``: blocks that the narrowest level loses. ``None``: a share.
         budget: Of ``network``.
         levels: Of the ladder, the dense one included.
         saliency: How channels are ranked.
@@ -56,6 +57,7 @@ class Options:
     """
 
     amount: float | None = None
+    count: int | None = None
     budget: Budget | None = None
     levels: int = DEFAULT_LEVELS
     saliency: Saliency = Saliency.OBS

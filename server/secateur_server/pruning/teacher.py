@@ -35,7 +35,7 @@ settled."""
 MAX_TAP_ROWS = 4_096
 """The same for a depthwise convolution, which has a handful of unknowns per channel."""
 
-MAX_TARGET_BYTES = 1 << 30
+MAX_TARGET_BYTES = 1 << 29
 """Of all targets together; of more, fewer positions are looked at."""
 
 Feeds = Mapping[int, Values]
