@@ -7,6 +7,7 @@ stored shapes, so that no operator has to know of a batch; threads share the sam
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,10 @@ _TYPE_CODE = {
     for name, code in vars(schema.TensorType).items()
     if name in {"FLOAT32", "INT32", "INT64", "BOOL", "INT8", "UINT8", "INT16"}
 }
+
+
+_RELABELLING = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS"}
+"""What only gives the same elements in the same order another shape."""
 
 
 class CannotRunError(Exception):
@@ -69,13 +74,15 @@ def run_operator(
     """
     nothing: list[Values | None] = [None] * len(operator.outputs)
     computed = tuple(dict.fromkeys(graph.computed(operator)))
+    if operator.kind in _RELABELLING:
+        computed = computed[:1]  # the shape that comes out is known
     given = [values.get(tensor) for tensor in computed]
     arrays = [each for each in given if each is not None]
     if len(arrays) < len(given) or not arrays:
         return nothing
     if operator.kind in {"QUANTIZE", "DEQUANTIZE"}:
         return [_clip(graph.tensors[operator.outputs[0]], arrays[0])]
-    if operator.kind == "RESHAPE":
+    if operator.kind in _RELABELLING:
         shape = graph.tensors[operator.outputs[0]].shape
         return [arrays[0].reshape(len(arrays[0]), *shape)]
     try:
@@ -167,13 +174,18 @@ def _invoke(
 ) -> list[Values]:
     count = len(arrays[0])
     parts = np.array_split(np.arange(count), min(WORKERS, count))
-    with ThreadPoolExecutor(WORKERS) as pool:
-        jobs = [
-            pool.submit(_invoke_part, model, [each[part] for each in arrays], shapes)
-            for part in parts
-        ]
-        done = [job.result() for job in jobs]
+    jobs = [
+        _pool().submit(_invoke_part, model, [each[part] for each in arrays], shapes)
+        for part in parts
+    ]
+    done = [job.result() for job in jobs]
     return [np.concatenate(pieces) for pieces in zip(*done, strict=True)]
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Keep the threads: starting them takes as long as a small operator."""
+    return ThreadPoolExecutor(WORKERS, thread_name_prefix="execution")
 
 
 def _invoke_part(
