@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from secateur_protocols.manifest import Accuracy, Ladder
+    from secateur_server.pruning.distillation.options import DistillRequest
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -65,6 +66,21 @@ def prune(
     ] = "obs",
     search: Annotated[
         int | None, typer.Option(help="Networks tried per level; more is better.", min=1)
+    ] = None,
+    distill: Annotated[
+        Path | None,
+        typer.Option(help=".npz with x: the levels learn the dense model's outputs on it."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="distill: batches to learn from; none: 300.")
+    ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="distill: none, or shift, flip, mix joined by +; none given: auto."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="distill: a folder of states; the same command goes on from there."),
     ] = None,
     floor: Annotated[
         float | None, typer.Option(help="Leave out levels less accurate than this.")
@@ -131,6 +147,7 @@ def prune(
         rewrite=_word(Rewriting, "rewrite", rewrite),
         storing=_word(Storing, "encoding", encoding),
     )
+    distillation = _distillation(distill, steps, augment, resume, seed)
     with progress_bar() as progress:
         request = PruneRequest(
             model_path=model_path,
@@ -140,6 +157,7 @@ def prune(
             method=method,
             options=options,
             floor=floor,
+            distill=distillation,
             allow_overlap=allow_overlap,
             model=model,
             version=version,
@@ -178,6 +196,36 @@ def _word(words: type[Word], option: str, given: str) -> Word:
     if given not in list(words):
         raise InputError(f"--{option} {given!r} is none of {', '.join(words)}")
     return words(given)
+
+
+def _distillation(
+    samples: Path | None,
+    steps: int | None,
+    augment: str | None,
+    state_dir: Path | None,
+    seed: int,
+) -> "DistillRequest | None":
+    """Put together what is asked of the distillation."""
+    from secateur_server.pruning.distillation.options import (
+        DEFAULT_STEPS,
+        DistillOptions,
+        DistillRequest,
+        parse_augmentation,
+    )
+
+    if samples is None:
+        asked = {"--steps": steps, "--augment": augment, "--resume": state_dir}
+        for name, value in asked.items():
+            if value is not None:
+                raise InputError(f"{name} says how to distill: give --distill too")
+        return None
+    options = DistillOptions(
+        steps=DEFAULT_STEPS if steps is None else steps,
+        augment=None if augment is None else parse_augmentation(augment),
+        seed=seed,
+    )
+    options.check()
+    return DistillRequest(samples_path=samples, options=options, state_dir=state_dir)
 
 
 @contextmanager

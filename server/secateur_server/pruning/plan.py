@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from secateur_server.pruning.channels import ChannelGroup, Channels
+from secateur_server.pruning.distillation.record import DistillationRecord
 from secateur_server.pruning.narrowing import Stays, everything
 from secateur_server.pruning.saliency import Ranking
 from secateur_server.pruning.weight.cut import WeightPlan
@@ -59,6 +60,7 @@ class ChannelPlan(_Plan):
     rule: str
     blocks: tuple[BlockPlan, ...] = ()
     groups: tuple[GroupPlan, ...]
+    distilled: DistillationRecord | None = None
 
 
 PruningPlan = ChannelPlan | WeightPlan

@@ -14,6 +14,8 @@ from secateur_server.pruning.apply import apply
 from secateur_server.pruning.candidates import Candidate, Judged, judge, write_down
 from secateur_server.pruning.channels import Channels
 from secateur_server.pruning.cost import total_macs, total_parameters
+from secateur_server.pruning.distillation.extra import require_jax
+from secateur_server.pruning.distillation.options import DistillRequest
 from secateur_server.pruning.divergence import is_classifier
 from secateur_server.pruning.execution import as_reals
 from secateur_server.pruning.flatbuffer import read_model, write_model
@@ -38,6 +40,7 @@ class PruneRequest:
         method: By name, as in `methods`.
         options: What is asked of the method.
         floor: Levels less accurate than this are left out.
+        distill: Whether and how the levels are distilled. ``None``: they are not.
         allow_overlap: Whether samples may both calibrate and evaluate.
         model: Its name; ``None``: the file's.
         progress: Told the share that is done of a step, 0 to 1, and which step.
@@ -50,6 +53,7 @@ class PruneRequest:
     method: str = "network"
     options: Options = field(default_factory=Options)
     floor: float | None = None
+    distill: DistillRequest | None = None
     allow_overlap: bool = False
     model: str | None = None
     version: str = "1"
@@ -89,8 +93,9 @@ def prune(request: PruneRequest) -> Ladder:
         progress=request.progress,
     )
     dense = replace(_dense(task), content=given.content, encoding=encoding)
-    pruned = method(task)
-    candidates = [dense, *(candidate for each in pruned for candidate in _candidates(each))]
+    improve = _distiller(request, task, evaluation)
+    narrower = (improve(pruned, level) for level, pruned in enumerate(method(task), start=1))
+    candidates = [dense, *(candidate for each in narrower for candidate in _candidates(each))]
     judged = _judge(request, graph, candidates, evaluation)
     name = request.model or _legal_name(request.model_path)
     ladder, files = write_down(
@@ -118,6 +123,24 @@ def _check(request: PruneRequest) -> None:
         raise InputError(f"cannot look into {out_dir}: {error.strerror}") from error
     if is_taken:
         raise InputError(f"{out_dir} is not empty: give a folder that is")
+
+
+def _distiller(
+    request: PruneRequest, task: Task, evaluation: Samples
+) -> Callable[[Pruned, int], Pruned]:
+    """Give what distills each level, or leaves it as it is."""
+    if request.distill is None:
+        return lambda pruned, _level: pruned
+    require_jax()
+    from secateur_server.pruning.distillation.levels import (  # noqa: PLC0415 - needs JAX
+        Distiller,
+    )
+
+    inputs = [task.graph.tensors[k] for k in task.graph.inputs]
+    samples = read_samples(request.distill.samples_path, inputs)
+    if not request.allow_overlap:
+        check_apart(samples, evaluation)
+    return Distiller(request.distill, task, samples)
 
 
 def _dense(task: Task) -> Candidate:

@@ -240,10 +240,10 @@ def with_parameters(
     if held < 0 or len(graph.users(held)) > 1:
         graph = graph.with_constant(operator.index, place.bias, bias)
         held = graph.operators[operator.index].inputs[place.bias]
-    return graph.with_values(held, bias, _bias_quantization(graph, operator, quantization))
+    return graph.with_values(held, bias, sum_quantization(graph, operator, quantization))
 
 
-def _bias_quantization(
+def sum_quantization(
     graph: Graph, operator: Operator, weights: Quantization | None
 ) -> Quantization | None:
     """Give the scale of the sums: input scale x weight scale."""

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from secateur_server.errors import InputError
+from secateur_server.pruning.distillation.record import DistillationRecord
 from secateur_server.pruning.graph import Array
 from secateur_server.pruning.sparse.rewrites import Rewriting
 from secateur_server.pruning.weight.layer import Layer
@@ -50,6 +51,7 @@ class WeightPlan(BaseModel):
         rewrite: What was done to the graph before.
         corrected: Whether the weights that stay make up for those that left.
         cuts: By operator, in the order of execution.
+        distilled: What came after; ``None``: nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +61,7 @@ class WeightPlan(BaseModel):
     rewrite: Rewriting = Rewriting.NONE
     corrected: bool = False
     cuts: tuple[TensorCut, ...]
+    distilled: DistillationRecord | None = None
 
     @property
     def zeros_ratio(self) -> float:
