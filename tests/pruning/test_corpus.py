@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter
 
 from secateur_protocols.manifest import Ladder
 from secateur_server.cli import app
+from secateur_server.pruning import measurement
 from secateur_server.pruning.checking import check
 from secateur_server.pruning.graph import Graph
 from secateur_server.pruning.narrowing import narrow
 from secateur_server.pruning.trial import try_model
 from support import quantized_twins
-from support.architectures import ARCHITECTURES, Sketch
+from support.architectures import ARCHITECTURES, Sketch, rows
 from support.slicing import assert_alike, follow, mask, thinned, write
 from support.tiny_models import Array, run
 
@@ -25,22 +25,19 @@ TWINS: dict[str, Callable[[bytes], bytes]] = {
     "float16": quantized_twins.float16,
     "weight only": quantized_twins.weight_only,
     "hybrid": quantized_twins.hybrid,
-    "int8": lambda content: quantized_twins.int8(content, *samples(content, 3)),
-    "uint8": lambda content: quantized_twins.uint8(content, *samples(content, 3)),
+    "int8": lambda content: quantized_twins.int8(content, *rows(content, 3, 0)),
+    "uint8": lambda content: quantized_twins.uint8(content, *rows(content, 3, 0)),
 }
 
 
-def samples(content: bytes, count: int, *, seed: int = 0) -> list[tuple[Array, ...]]:
-    random = np.random.default_rng(seed)
-    inputs = Interpreter(model_content=content).get_input_details()
-    return [
-        tuple(random.normal(size=each["shape"]).astype(np.float32) for each in inputs)
-        for _ in range(count)
-    ]
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure latency in few rounds: here it only has to be measured."""
+    monkeypatch.setattr(measurement, "ROUNDS", 2)
 
 
-def save(path: Path, rows: list[tuple[Array, ...]]) -> Path:
-    stacked = [np.concatenate(each) for each in zip(*rows, strict=True)]
+def save(path: Path, seen: list[tuple[Array, ...]]) -> Path:
+    stacked = [np.concatenate(each) for each in zip(*seen, strict=True)]
     named = {"x": stacked[0]} if len(stacked) == 1 else {}
     named |= {f"x_{k}": each for k, each in enumerate(stacked) if len(stacked) > 1}
     np.savez(path, allow_pickle=False, **named)
@@ -53,8 +50,8 @@ def prune(folder: Path, model: Path, content: bytes) -> int:
         [
             "prune",
             str(model),
-            *("--calibration", str(save(folder / "c.npz", samples(content, 12, seed=1)))),
-            *("--evaluation", str(save(folder / "e.npz", samples(content, 4, seed=2)))),
+            *("--calibration", str(save(folder / "c.npz", rows(content, 12, 1)))),
+            *("--evaluation", str(save(folder / "e.npz", rows(content, 4, 2)))),
             *("--out", str(folder / "ladder")),
             *("--method", "channel", "--ratio", "0.3", "--json"),
         ]
@@ -104,7 +101,7 @@ def test_a_quantized_architecture_computes_what_is_masked(name: str, precision: 
     verdict = try_model(Path(name), pruned)
     assert (verdict.damage, verdict.refusal, verdict.shapes) == ("", "", {})
     dropped = write(content, graph, mask(graph, channels, stays))
-    (sample,) = samples(content, 1)
+    (sample,) = rows(content, 1, 0)
     # Hybrid kernels round by the largest number they see, channels without weights included.
     assert_alike(
         run(pruned, *sample), run(dropped, *sample), 0.1 if precision == "hybrid" else 1e-5
@@ -126,15 +123,15 @@ def test_a_quantized_network_is_fitted_in_its_own_precision(
     ]
     kinds = [[each.dtype for each in graph.tensors] for graph in (before, after)]
     assert kinds[1][: len(kinds[0])] == kinds[0]
-    rows = samples(content, 8, seed=3)
+    seen = rows(content, 8, 3)
     graph, channels = follow(content)
     sliced = write(content, graph, narrow(graph, channels, thinned(graph, channels)))
-    assert distance(fitted, content, rows) < distance(sliced, content, rows)
+    assert distance(fitted, content, seen) < distance(sliced, content, seen)
 
 
-def distance(some: bytes, other: bytes, rows: list[tuple[Array, ...]]) -> float:
+def distance(some: bytes, other: bytes, seen: list[tuple[Array, ...]]) -> float:
     """Give the mean squared difference of the first outputs."""
-    pairs = [(run(some, *row)[0], run(other, *row)[0]) for row in rows]
+    pairs = [(run(some, *row)[0], run(other, *row)[0]) for row in seen]
     return float(np.mean([((one - two) ** 2).mean() for one, two in pairs]))
 
 

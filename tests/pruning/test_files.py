@@ -235,6 +235,52 @@ def test_constants_that_cannot_be_read_survive_byte_for_byte() -> None:
     assert tree.buffers[stored.buffer].data.tobytes() == bytes(range(12))
 
 
+def test_sparse_constants_survive_as_they_are_stored() -> None:
+    net = Network()
+    x = net.conv(net.input(1, 6, 6, 3), draw(1, 6, 3, 3, 3), name="first")
+    held = net._tensor("sparse", "float32", (4, 1, 1, 6))
+    stored = net.graph.tensors[held]
+    stored.buffer = net.add_buffer(draw(5, 8))
+    stored.sparsity = two_of_six(rows=4)
+    weights = net.add("DENSIFY", held, shapes=[(4, 1, 1, 6)])[0]
+    bias = net.constant(draw(6, 4))
+    strides = {"strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
+    y = net.op("CONV_2D", x, weights, bias, **strides)  # type: ignore[arg-type]
+    z = net.conv(y, draw(2, 5, 1, 1, 4), name="third")
+    content = net.finish(net.conv(z, draw(3, 4, 1, 1, 5)))
+    _, channels = follow(content)
+    assert {group.name for group in channels.groups if not group.frozen} == {"third"}
+    gone = {"third": [1, 2]}
+    pruned = without(content, gone)
+    assert_alike(run(pruned, IMAGE), run(masked(content, gone), IMAGE), 1e-5)
+    before, after = (
+        parse(each).subgraphs[0].tensors[held].sparsity for each in (content, pruned)
+    )
+    for one, other in zip(before.dimMetadata, after.dimMetadata, strict=True):
+        assert (one.format, one.denseSize) == (other.format, other.denseSize)
+    last = after.dimMetadata[-1]
+    assert last.arrayIndices.values.tolist() == [1, 4] * 4
+
+
+def two_of_six(rows: int) -> Tree:
+    """Describe [rows, 1, 1, 6] with columns 1 and 4 of each row."""
+    sparsity = schema.SparsityParametersT()
+    sparsity.traversalOrder = np.arange(4, dtype=np.int32)
+    sparsity.dimMetadata = []
+    for size in (rows, 1, 1):
+        dense = schema.DimensionMetadataT()
+        dense.format, dense.denseSize = schema.DimensionType.DENSE, size
+        sparsity.dimMetadata.append(dense)
+    columns = schema.DimensionMetadataT()
+    columns.format = schema.DimensionType.SPARSE_CSR
+    columns.arraySegmentsType = columns.arrayIndicesType = schema.SparseIndexVector.Int32Vector
+    columns.arraySegments, columns.arrayIndices = schema.Int32VectorT(), schema.Int32VectorT()
+    columns.arraySegments.values = np.arange(0, 2 * rows + 1, 2, dtype=np.int32)
+    columns.arrayIndices.values = np.array([1, 4] * rows, np.int32)
+    sparsity.dimMetadata.append(columns)
+    return sparsity
+
+
 def test_constants_in_another_file_are_left_alone() -> None:
     net, last = plain()
     group, held = schema.ExternalBufferGroupT(), schema.ExternalBufferT()

@@ -12,7 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 from secateur_server.pruning.narrowing import narrow
 from secateur_server.pruning.trial import try_model
 from support import quantized_twins
-from support.architectures import ARCHITECTURES
+from support.architectures import ARCHITECTURES, rows
 from support.environments import environment
 from support.slicing import assert_alike, follow, mask, thinned, write
 from support.tiny_models import Array, run
@@ -53,20 +53,15 @@ class Case:
 def cases() -> Iterator[Case]:
     for name, build in ARCHITECTURES.items():
         content = build()
-        details = Interpreter(model_content=content).get_input_details()
-        random = np.random.default_rng(0)
-        rows = [
-            tuple(random.normal(size=each["shape"]).astype(np.float32) for each in details)
-            for _ in range(3)
-        ]
+        seen = rows(content, 3, 0)
         twins = {"float32": content}
         if name not in NO_STATE:
             twins["float16"] = quantized_twins.float16(content)
             twins["hybrid"] = quantized_twins.hybrid(content)
-            twins["int8"] = quantized_twins.int8(content, *rows)
+            twins["int8"] = quantized_twins.int8(content, *seen)
         for precision, twin in twins.items():
             if not try_model(Path(name), twin).refusal:
-                yield prune(name, precision, twin, rows[0])
+                yield prune(name, precision, twin, seen[0])
 
 
 def prune(name: str, precision: str, content: bytes, inputs: tuple[Array, ...]) -> Case:

@@ -4,9 +4,28 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 from flatbuffers import flexbuffers
 
 from support.tiny_models import RELU, RELU6, SAME, VALID, Array, Network
+
+WORDS = 20
+"""Rows of the only embedding here: what an integer input may be, and one more."""
+
+
+def rows(content: bytes, count: int, seed: int) -> list[tuple[Array, ...]]:
+    """Draw samples for a model's inputs."""
+    random = np.random.default_rng(seed)
+    inputs = Interpreter(model_content=content).get_input_details()
+    return [
+        tuple(
+            random.integers(WORDS, size=each["shape"]).astype(np.int32)
+            if each["dtype"] is np.int32
+            else random.normal(size=each["shape"]).astype(np.float32)
+            for each in inputs
+        )
+        for _ in range(count)
+    ]
 
 
 class Sketch(Network):
@@ -445,6 +464,15 @@ def two_inputs() -> bytes:
     return net.finish(net.softmax(net.linear(net.linear(both, 8, activation=RELU), 4)))
 
 
+def average_word_vectors() -> bytes:
+    net = Sketch(27)
+    words = net.input(1, 8, dtype="int32")
+    table = net.constant(net.normal(WORDS, 12))
+    x = net.add("GATHER", table, words, shapes=[(1, 8, 12)])[0]
+    x = net.linear(net.op("MEAN", x, net.ints(1)), 8, activation=RELU)
+    return net.finish(net.softmax(net.linear(x, 3)))
+
+
 def nothing_to_prune() -> bytes:
     net = Sketch(26)
     return net.finish(net.softmax(net.linear(net.input(1, 12), 4)))
@@ -478,6 +506,7 @@ ARCHITECTURES: dict[str, Callable[[], bytes]] = {
         super_resolution,
         face_embedding,
         two_inputs,
+        average_word_vectors,
         nothing_to_prune,
     )
 }

@@ -144,6 +144,53 @@ def _resize(at: Growing, x: int) -> list[int]:
     return [at.net.op("RESIZE_BILINEAR", x, size)]
 
 
+def _wider_shortcut(at: Growing, x: int) -> list[int]:
+    added = at.draw(st.integers(1, 4))
+    before = at.draw(st.integers(0, added))
+    paddings = np.array([[0, 0], [0, 0], [0, 0], [before, added - before]], np.int32)
+    padded = at.net.op("PAD", x, at.net.constant(paddings))
+    return [at.net.op("ADD", padded, at.conv(x, at.channels(x) + added))]
+
+
+def _channels_first(at: Growing, x: int) -> list[int]:
+    there, back = (at.net.constant(np.array(k, np.int32)) for k in ([0, 3, 1, 2], [0, 2, 3, 1]))
+    turned = at.net.op("TRANSPOSE", x, there)
+    slope = at.net.constant(at.normal(at.channels(x), 1, 1))
+    return [at.net.op("TRANSPOSE", at.net.op("MUL", turned, slope), back)]
+
+
+def _depth(at: Growing, x: int) -> list[int]:
+    _, height, width, count = at.net.shape(x)
+    if height % 2 or width % 2 or count > 8:
+        return []
+    deep = at.net.op("SPACE_TO_DEPTH", x, blockSize=2)
+    mixed = at.net.op("RELU6", deep)
+    return [at.net.op("DEPTH_TO_SPACE", mixed, blockSize=2)]
+
+
+def _strided_part(at: Growing, x: int) -> list[int]:
+    first = at.draw(st.integers(0, at.channels(x) - 1))
+    begin, end = (
+        at.net.constant(np.array([0, 0, 0, k], np.int32)) for k in (first, at.channels(x))
+    )
+    ones = at.net.constant(np.ones(4, np.int32))
+    return [at.net.op("STRIDED_SLICE", x, begin, end, ones, beginMask=7, endMask=7)]
+
+
+def _transposed_convolution(at: Growing, x: int) -> list[int]:
+    _, height, width, count = at.net.shape(x)
+    made = at.draw(st.integers(1, 6))
+    shape = at.net.constant(np.array([1, height, width, made], np.int32))
+    weights = at.net.constant(at.normal(made, 3, 3, count) / np.sqrt(9 * count))
+    options: dict[str, Any] = {"padding": SAME, "strideH": 1, "strideW": 1}
+    return [at.net.op("TRANSPOSE_CONV", shape, weights, x, **options)]
+
+
+def _stack(at: Growing, x: int) -> list[int]:
+    both = at.net.op("PACK", x, at.like(x), axis=1, valuesCount=2)
+    return list(at.net.add("UNPACK", both, count=2, axis=1, num=2))
+
+
 STEPS: tuple[Callable[[Growing, int], list[int]], ...] = (
     _convolution,
     _depthwise,
@@ -160,6 +207,12 @@ STEPS: tuple[Callable[[Growing, int], list[int]], ...] = (
     _pool,
     _pad,
     _resize,
+    _wider_shortcut,
+    _channels_first,
+    _depth,
+    _strided_part,
+    _transposed_convolution,
+    _stack,
 )
 
 

@@ -304,6 +304,20 @@ def test_rows_that_are_picked_keep_their_channels() -> None:
     assert_slices(between(middle), {"first": GONE}, IMAGE)
 
 
+@pytest.mark.parametrize("way", ["GATHER", "EMBEDDING_LOOKUP"])
+def test_an_embedding_loses_columns(way: str) -> None:
+    def build(keep: Keep) -> bytes:
+        net = Network()
+        words = net.input(7, dtype="int32")
+        table = net.constant(draw(1, 20, 6)[:, keep])
+        given = (table, words) if way == "GATHER" else (words, table)
+        x = net.add(way, *given, name="first", shapes=[(7, len(keep))])[0]
+        x = net.op("MEAN", x, ints(net, 0), keepDims=True)
+        return net.finish(net.dense(x, draw(3, 4, 6)[:, keep]))
+
+    assert_slices(build, {"first": GONE}, np.array([3, 0, 19, 4, 4, 1, 7]))
+
+
 @pytest.mark.parametrize(
     "middle",
     [

@@ -135,14 +135,25 @@ def tile(flow: Flow, operator: Operator) -> None:
 
 
 def gather(flow: Flow, operator: Operator) -> None:
-    """GATHER along an axis without channels; elsewhere they stay where they are."""
+    """GATHER along an axis without channels; elsewhere they stay where they are.
+
+    Rows of a constant are an embedding: its columns are channels that begin here.
+    """
     source, output = operator.inputs[0], operator.outputs[0]
-    along = operator.options.axis % flow.rank(source)
+    along, last = operator.options.axis % flow.rank(source), flow.rank(source) - 1
     if operator.options.batchDims or flow.ids(source, along).any():
         raise CannotFollowError("it picks channels")
+    if flow.graph.tensors[source].values is not None and along < last:
+        flow.bind(source, last, flow.make(output, -1))
+        return
     added = flow.rank(output) - flow.rank(source)
     for axis in set(range(flow.rank(source))) - {along}:
         flow.bind(output, axis + added * (axis > along), flow.ids(source, axis))
+
+
+def embedding_lookup(flow: Flow, operator: Operator) -> None:
+    """Rows of a table, by number: its columns are channels that begin here."""
+    flow.bind(operator.inputs[1], -1, flow.make(operator.outputs[0], -1))
 
 
 def space_to_depth(flow: Flow, operator: Operator) -> None:
@@ -196,6 +207,7 @@ def _share(
 RULES: dict[str, Rule] = {
     "CONCATENATION": concatenation,
     "DEPTH_TO_SPACE": depth_to_space,
+    "EMBEDDING_LOOKUP": embedding_lookup,
     "EXPAND_DIMS": reshape,
     "GATHER": gather,
     "MIRROR_PAD": pad,
