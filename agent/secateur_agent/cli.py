@@ -6,17 +6,20 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from secateur_agent.adapters.broker import Broker
+from secateur_agent.adapters.pressure import KernelReadings, Pressure, SimulatedReadings
 from secateur_agent.adapters.sensors import KernelSensors, Sensors, SimulatedSensors
-from secateur_agent.adapters.store import Store
+from secateur_agent.adapters.store import Kept, Store
 from secateur_agent.adapters.updates import Updates
 from secateur_agent.core.agent import AgentState
+from secateur_agent.core.guard import Limits
+from secateur_agent.core.standby import StandbyState
 from secateur_agent.core.swap import SwapState
-from secateur_agent.driver import Driver, Quit
+from secateur_agent.driver import Driver, Quit, Trouble
 from secateur_agent.engine import Engine, EngineMissingError, find_engine
 from secateur_agent.errors import (
     EXIT_BAD_INPUT,
@@ -26,15 +29,18 @@ from secateur_agent.errors import (
     ConfigError,
 )
 from secateur_agent.inference.commands import Configure, HttpSpec
+from secateur_agent.inference.realtime import Realtime
 from secateur_agent.inference.sources import open_source
 from secateur_agent.lanes import lane_spec
 from secateur_agent.settings import (
     BROKER_PORT,
     BROKER_TLS_PORT,
     AgentSettings,
+    EngineSettings,
     MqttSettings,
     read_settings,
 )
+from secateur_protocols.ids import ModelName
 from secateur_protocols.info import EngineInfo, Info, ModelTask
 
 CONNECT_S = 5.0
@@ -88,7 +94,7 @@ def _complain(error: Exception, code: int) -> int:
 def _check(settings: AgentSettings) -> int:
     engine = find_engine(settings.engine.name)
     for model in settings.models:
-        if (source := lane_spec(model).source) is not None:
+        if (source := lane_spec(model, settings.limits).source) is not None:
             open_source(source)
     parts = urlsplit(settings.broker.url)
     port = parts.port or (BROKER_TLS_PORT if parts.scheme == "mqtts" else BROKER_PORT)
@@ -104,10 +110,11 @@ def _check(settings: AgentSettings) -> int:
 def _run(settings: AgentSettings) -> int:
     engine = find_engine(settings.engine.name)
     store = Store(settings.state_dir)
-    boot = store.open()
+    opened = store.open()
     sensors = _sensors(settings)
+    kept = {model.name: store.recall(model.name) for model in settings.models}
     driver = Driver(
-        _state(settings, engine, store, boot, sensors),
+        _state(settings, engine, kept, opened.boot, sensors),
         updates=Updates(
             store,
             settings.device,
@@ -116,12 +123,15 @@ def _run(settings: AgentSettings) -> int:
             settings.engine.probe_memory_bytes,
         ),
         sensors=sensors,
+        pressure=_pressure(settings),
         configure=Configure(
             engine=engine.name,
             threads=settings.engine.threads,
-            lanes=tuple(lane_spec(model) for model in settings.models),
+            lanes=tuple(lane_spec(model, settings.limits) for model in settings.models),
             slowdown=sensors.slowdown(),
             http=HttpSpec(**settings.http.model_dump()) if settings.http else None,
+            places=_places(settings.engine),
+            realtime=Realtime(**settings.realtime.model_dump()),
         ),
         period_s=settings.telemetry.period_s,
     )
@@ -131,7 +141,7 @@ def _run(settings: AgentSettings) -> int:
         settings.broker,
         site=settings.site,
         device=settings.device,
-        boot=boot,
+        boot=opened.boot,
         source_topics=frozenset(
             model.source.topic
             for model in settings.models
@@ -139,6 +149,9 @@ def _run(settings: AgentSettings) -> int:
         ),
         post=driver.post,
     )
+    for problem in (opened.problem, *(each.problem for each in kept.values())):
+        if problem is not None:
+            driver.post(Trouble(problem))
     driver.run(broker)
     return EXIT_OK
 
@@ -148,8 +161,23 @@ def _sensors(settings: AgentSettings) -> Sensors:
     return SimulatedSensors(settings.simulation, real) if settings.simulation else real
 
 
+def _pressure(settings: AgentSettings) -> Pressure:
+    simulation = settings.simulation
+    readings = SimulatedReadings(simulation) if simulation else KernelReadings()
+    return Pressure(Limits(**settings.limits.model_dump(exclude={"miss_ratio"})), readings.read)
+
+
+def _places(engine: EngineSettings) -> int | None:
+    """Say how many inferences of so many threads fit into the budget at a time."""
+    return None if engine.cpu_budget is None else max(1, engine.cpu_budget // engine.threads)
+
+
 def _state(
-    settings: AgentSettings, engine: Engine, store: Store, boot: int, sensors: Sensors
+    settings: AgentSettings,
+    engine: Engine,
+    kept: Mapping[ModelName, Kept],
+    boot: int,
+    sensors: Sensors,
 ) -> AgentState:
     info = Info(
         boot=boot,
@@ -164,9 +192,9 @@ def _state(
         ),
         labels=settings.labels,
     )
-    kept = {model.name: store.recall(model.name) for model in settings.models}
     swaps = {
         name: SwapState(incumbent=each.incumbent, refusals=each.refusals)
         for name, each in kept.items()
     }
-    return AgentState(info=info, swaps=swaps)
+    standbys = {model.name: StandbyState() for model in settings.models if model.standby}
+    return AgentState(info=info, swaps=swaps, standbys=standbys)

@@ -11,7 +11,6 @@ import logging
 import queue
 import random
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
 from typing import assert_never
@@ -19,10 +18,12 @@ from typing import assert_never
 from secateur_agent.adapters import broker as wire
 from secateur_agent.adapters.clock import monotonic_s, utc_now
 from secateur_agent.adapters.inference import InferenceDied, InferenceProcess
+from secateur_agent.adapters.pressure import Pressure
 from secateur_agent.adapters.sensors import Sensors
 from secateur_agent.adapters.updates import Updates
-from secateur_agent.core import agent, probation, swap
-from secateur_agent.errors import AgentError, ConfigError, TransientError
+from secateur_agent.core import agent, probation, standby, swap
+from secateur_agent.deeds import Deed, Deeds, Order
+from secateur_agent.errors import AgentError, ConfigError
 from secateur_agent.inference import commands
 from secateur_protocols.ids import ModelName
 from secateur_protocols.ota import OtaProgress, ReasonCode
@@ -41,11 +42,9 @@ RESTART_S = (0.2, 30.0)
 """Delay before the inference process is started again: the first, and the longest, doubled
 at each death in between, seconds."""
 
-PROGRESS_S = 1.0
-"""At most one progress message per this time, seconds."""
-
-WORKERS = 4
-"""Deeds of swaps at a time; more models than that wait their turn."""
+PRESSURE_S = 0.04
+"""How often the limits of the whole device are looked at, seconds: a crossing is to be seen,
+and a narrower level to answer, within a tenth of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +53,20 @@ class Quit:
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something is wrong that does not keep the agent from serving."""
+
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """A worker's answer."""
 
-    event: agent.Swap
+    event: agent.Swap | agent.Standby
 
 
-Happening = wire.BrokerEvent | commands.Reply | InferenceDied | Finished | Quit
+Happening = wire.BrokerEvent | commands.Reply | InferenceDied | Finished | Trouble | Quit
 
 
 @dataclass(order=True)
@@ -79,10 +85,12 @@ class Driver:
         *,
         updates: Updates,
         sensors: Sensors,
+        pressure: Pressure,
         configure: commands.Configure,
         period_s: float,
     ) -> None:
         self._state = state
+        self._pressure = pressure
         self._updates = updates
         self._sensors = sensors
         self._configure = configure
@@ -90,13 +98,14 @@ class Driver:
         self._happenings: queue.SimpleQueue[Happening] = queue.SimpleQueue()
         self._timers: list[_Timer] = []
         self._numbers = count()
-        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="deed")
+        self._deeds = Deeds(updates, self._tell_progress)
         self._broker: wire.Broker | None = None
         self._inference: InferenceProcess | None = None
         self._session = 0
         self._deaths = 0
         self._slowdown = configure.slowdown
-        self._told_at_s = 0.0
+        self._failed_loads = 0
+        self._switched_at_s = dict.fromkeys(state.swaps, monotonic_s())
 
     def post(self, happening: Happening) -> None:
         """Put something that happened on the queue, from any thread."""
@@ -113,13 +122,14 @@ class Driver:
         broker.start()
         self._after(self._period_s, self._end_period)
         self._after(RECONCILE_S, self._reconcile)
+        self._after(PRESSURE_S, self._watch_pressure)
         try:
             self._loop()
         finally:
             broker.stop()
             if self._inference is not None:
                 self._inference.stop()
-            self._workers.shutdown(wait=False, cancel_futures=True)
+            self._deeds.stop()
 
     def _loop(self) -> None:
         while True:
@@ -155,6 +165,9 @@ class Driver:
                 self._step(happening.event)
             case InferenceDied():
                 self._survive()
+            case Trouble():
+                log.warning("%s", happening.problem)
+                self._step(agent.FaultSeen(None, happening.problem))
             case Quit():
                 return
             case _:
@@ -197,14 +210,12 @@ class Driver:
                 log.info("inference process ready: %s %s", reply.engine, reply.engine_version)
             case commands.Unusable():
                 raise ConfigError(reply.problem)
-            case commands.Serving():
-                self._deaths = 0
-                self._answer(reply.model, swap.Done(reply.ticket))
-            case commands.NotServing():
-                failed = swap.Failed(
-                    ticket=reply.ticket, reason=reply.reason, detail=reply.detail
-                )
-                self._answer(reply.model, failed)
+            case commands.Serving() | commands.NotServing():
+                self._take_served(reply)
+            case commands.Prepared() | commands.NotPrepared():
+                self._take_prepared(reply)
+            case commands.Overdue():
+                self._step(agent.Crossed(reply.model, reply.crossing, self._since_switch_s()))
             case commands.Watched():
                 self._judge(reply)
             case commands.Collected():
@@ -214,15 +225,51 @@ class Driver:
             case _:
                 assert_never(reply)
 
-    def _judge(self, watched: commands.Watched) -> None:
-        evidence = probation.Evidence(watched.answered, watched.faults, watched.detail)
-        problem = probation.objection(evidence)
-        if problem is None:
-            self._answer(watched.model, swap.Done(watched.ticket))
+    def _take_served(self, reply: commands.Serving | commands.NotServing) -> None:
+        if isinstance(reply, commands.Serving):
+            self._deaths = self._failed_loads = 0
+            self._switched_at_s[reply.model] = monotonic_s()
+            self._answer(reply.model, swap.Done(reply.ticket))
+        elif reply.ticket == commands.NO_SWAP:
+            self._failed_loads += 1
+            delay_s = _restart_delay_s(self._failed_loads)
+            self._after(delay_s, lambda: self._mend(reply.model, reply.detail))
         else:
-            reason = ReasonCode.WARMUP_FAILED
-            failed = swap.Failed(ticket=watched.ticket, reason=reason, detail=problem)
-            self._answer(watched.model, failed)
+            failed = swap.Failed(ticket=reply.ticket, reason=reply.reason, detail=reply.detail)
+            self._answer(reply.model, failed)
+
+    def _take_prepared(self, reply: commands.Prepared | commands.NotPrepared) -> None:
+        event: standby.Event = swap.Done(reply.ticket)
+        if isinstance(reply, commands.Prepared):
+            log.info("%s: the next narrower level stands by", reply.model)
+        if isinstance(reply, commands.NotPrepared):
+            event = swap.Failed(ticket=reply.ticket, reason=reply.reason, detail=reply.detail)
+        self._step(agent.Standby(reply.model, event))
+
+    def _mend(self, model: ModelName, problem: str) -> None:
+        """Let something serve after what should could not be loaded."""
+        self._step(agent.FaultSeen(model, f"the incumbent cannot serve: {problem}"))
+        kept = self._updates.store.recall(model)
+        self._answer(model, swap.Broken(problem, kept.incumbent))
+
+    def _judge(self, watched: commands.Watched) -> None:
+        machine = self._state.swaps[watched.model]
+        if machine.candidate is None:
+            return  # it was superseded meanwhile
+        evidence = probation.Evidence(
+            answered=watched.answered,
+            faults=watched.faults,
+            detail=watched.detail,
+            p95_ms=watched.p95_ms,
+            incumbent_p95_ms=watched.incumbent_p95_ms,
+        )
+        incumbent = machine.incumbent.manifest if machine.incumbent else None
+        promised = probation.promise(machine.candidate.manifest, incumbent, watched.deadline_ms)
+        found = probation.objection(evidence, promised)
+        event: swap.Event = swap.Done(watched.ticket)
+        if found is not None:
+            event = swap.Failed(ticket=watched.ticket, reason=found.reason, detail=found.detail)
+        self._answer(watched.model, event)
 
     def _answer(self, model: ModelName, event: swap.Event) -> None:
         self._step(agent.Swap(model, event))
@@ -242,13 +289,15 @@ class Driver:
                 self._send(commands.SetDeadline(effect.model, effect.deadline_ms))
             case agent.ForModel():
                 self._carry_out_swap(effect.model, effect.effect)
+            case agent.ForStandby():
+                self._carry_out_standby(effect.model, effect.effect)
             case _:
                 assert_never(effect)
 
     def _carry_out_swap(self, model: ModelName, effect: swap.Effect) -> None:
         match effect:
             case swap.Resolve() | swap.Fetch() | swap.Verify() | swap.Probe():
-                self._deed(model, effect)
+                self._start_deed(model, effect)
             case swap.Activate():
                 self._arm(model, effect.ticket)
                 self._send(self._load(model, effect.artifact, effect.ticket))
@@ -258,6 +307,8 @@ class Driver:
                 self._send(commands.Watch(effect.ticket, model, count_, limit_s))
             case swap.Commit():
                 self._persist(model, lambda: self._commit(model, effect.artifact))
+            case swap.Serve():
+                self._send(self._load(model, effect.artifact, commands.NO_SWAP))
             case swap.RollBack():
                 digest = effect.incumbent.digest if effect.incumbent else None
                 self._send(commands.Restore(model, digest))
@@ -269,76 +320,46 @@ class Driver:
             case _:
                 assert_never(effect)
 
-    def _deed(
-        self, model: ModelName, effect: swap.Resolve | swap.Fetch | swap.Verify | swap.Probe
-    ) -> None:
-        """Start a long effect after its delay; its answer arrives as `Finished`."""
-        delay_s = effect.delay_s if isinstance(effect, swap.Resolve | swap.Fetch) else 0.0
-        url = self._state.desired.artifacts_url if self._state.desired else ""
-
-        def work() -> None:
-            self.post(Finished(agent.Swap(model, self._do(model, effect, url))))
-
-        self._arm(model, effect.ticket, delay_s)
-        if delay_s > 0:
-            self._after(delay_s, lambda: self._submit(work))
-        else:
-            self._submit(work)
-
-    def _submit(self, work: Callable[[], None]) -> None:
-        self._workers.submit(work)
-
-    def _do(
-        self,
-        model: ModelName,
-        effect: swap.Resolve | swap.Fetch | swap.Verify | swap.Probe,
-        url: str,
-    ) -> swap.Event:
-        """Run one long effect, on a worker thread."""
-        try:
-            match effect:
-                case swap.Resolve():
-                    return swap.Resolved(
-                        effect.ticket, self._updates.resolve(effect.target, url)
-                    )
-                case swap.Fetch():
-                    self._updates.fetch(effect.artifact, url, self._progress(model, effect))
-                case swap.Verify():
-                    self._updates.verify(effect.artifact)
-                case swap.Probe():
-                    return swap.Proven(effect.ticket, self._updates.probe(effect.artifact))
-                case _:
-                    assert_never(effect)
-        except AgentError as error:
-            return swap.Failed(
-                ticket=effect.ticket,
-                reason=error.reason,
-                detail=str(error),
-                permanent=not isinstance(error, TransientError),
-                chance=random.random(),  # noqa: S311 - jitter, no secret
-            )
-        return swap.Done(effect.ticket)
-
-    def _progress(self, model: ModelName, effect: swap.Fetch) -> Callable[[int, int], None]:
-        started_s = monotonic_s()
-
-        def tell(received: int, total: int) -> None:
-            now_s = monotonic_s()
-            if now_s - self._told_at_s < PROGRESS_S or self._broker is None:
+    def _carry_out_standby(self, model: ModelName, effect: standby.Effect) -> None:
+        match effect:
+            case standby.Release():
+                self._send(commands.Release(model))
                 return
-            self._told_at_s = now_s
-            rate = received / max(now_s - started_s, 1e-3)
-            message = OtaProgress(
-                model=model,
-                digest=effect.artifact.digest,
-                received_bytes=received,
-                total_bytes=total,
-                rate_bytes_per_s=rate,
-                remaining_s=(total - received) / rate if rate else None,
-            )
-            self._broker.publish(Leaf.OTA_PROGRESS, message)
+            case standby.Prepare():
+                load = self._load(model, effect.artifact, effect.ticket)
+                self._send(commands.Prepare(load))
+            case _:
+                self._deeds.start(
+                    effect,
+                    Order(model, self._artifacts_url(), is_urgent=False),
+                    lambda event: self.post(Finished(agent.Standby(model, event))),
+                )
+        timeout_s = standby.TIMEOUT_S[self._state.standbys[model].phase]
+        timed_out = agent.Standby(model, swap.TimedOut(effect.ticket))
+        self._after(timeout_s, lambda: self._step(timed_out))
 
-        return tell
+    def _start_deed(self, model: ModelName, deed: Deed) -> None:
+        """Start a long effect after its delay; its answer arrives as `Finished`."""
+        delay_s = deed.delay_s if isinstance(deed, swap.Resolve | swap.Fetch) else 0.0
+        order = Order(model, self._artifacts_url(), is_urgent=True)
+
+        def start() -> None:
+            self._deeds.start(
+                deed, order, lambda event: self.post(Finished(agent.Swap(model, event)))
+            )
+
+        self._arm(model, deed.ticket, delay_s)
+        if delay_s > 0:
+            self._after(delay_s, start)
+        else:
+            start()
+
+    def _artifacts_url(self) -> str:
+        return self._state.desired.artifacts_url if self._state.desired else ""
+
+    def _tell_progress(self, progress: OtaProgress) -> None:
+        if self._broker is not None:
+            self._broker.publish(Leaf.OTA_PROGRESS, progress)
 
     def _arm(self, model: ModelName, ticket: int, delay_s: float = 0.0) -> None:
         timeout_s = swap.TIMEOUT_S[self._state.swaps[model].phase]
@@ -379,18 +400,19 @@ class Driver:
         self._inference = InferenceProcess(self._configure, self.post)
         for model, machine in self._state.swaps.items():
             if machine.incumbent is not None:
-                self._send(self._load(model, machine.incumbent, ticket=0))
+                self._send(self._load(model, machine.incumbent, commands.NO_SWAP))
+            if model in self._state.standbys:
+                self._step(agent.Standby(model, standby.Aim(None)))  # what it held is gone
         for wish in self._state.desired.models if self._state.desired else ():
             if wish.model in self._state.swaps:
                 self._send(commands.SetDeadline(wish.model, wish.deadline_ms))
         self._send(commands.SetSlowdown(self._slowdown))
+        self._step(agent.ReconcileDue())
 
     def _survive(self) -> None:
         """Start the inference process again; an artifact that was on its way in failed."""
         self._inference = None
         self._deaths += 1
-        first_s, longest_s = RESTART_S
-        delay_s = min(longest_s, first_s * 2.0 ** min(self._deaths - 1, 16))
         self._step(agent.FaultSeen(None, "the inference process died"))
         for model, machine in tuple(self._state.swaps.items()):
             if machine.phase in {swap.Phase.ACTIVATING, swap.Phase.PROBATION}:
@@ -398,7 +420,17 @@ class Driver:
                 detail = "the inference process died of it"
                 failed = swap.Failed(ticket=machine.ticket, reason=reason, detail=detail)
                 self._answer(model, failed)
-        self._after(delay_s, self._start_inference)
+        self._after(_restart_delay_s(self._deaths), self._start_inference)
+
+    def _watch_pressure(self) -> None:
+        self._after(PRESSURE_S, self._watch_pressure)
+        crossed = self._pressure.crossing()
+        if crossed is not None:
+            self._step(agent.Crossed(None, crossed, self._since_switch_s()))
+
+    def _since_switch_s(self) -> dict[ModelName, float]:
+        now_s = monotonic_s()
+        return {model: now_s - at_s for model, at_s in self._switched_at_s.items()}
 
     def _reconcile(self) -> None:
         self._after(RECONCILE_S, self._reconcile)
@@ -424,3 +456,8 @@ class Driver:
                 held=self._updates.store.held(),
             )
         )
+
+
+def _restart_delay_s(times: int) -> float:
+    first_s, longest_s = RESTART_S
+    return min(longest_s, first_s * 2.0 ** min(times - 1, 16))

@@ -12,6 +12,7 @@ from secateur_agent.inference.commands import (
 )
 from secateur_agent.settings import (
     ExecSettings,
+    LimitSettings,
     ModelSettings,
     MqttSettings,
     PluginSettings,
@@ -19,13 +20,15 @@ from secateur_agent.settings import (
 )
 
 
-def lane_spec(model: ModelSettings) -> LaneSpec:
+def lane_spec(model: ModelSettings, limits: LimitSettings) -> LaneSpec:
     """Describe one model's lane."""
     return LaneSpec(
         model=model.name,
         deadline_ms=model.deadline_ms,
         source=_source_spec(model.source) if model.source is not None else None,
         queue=model.queue,
+        drops_late=model.late == "drop",
+        miss_ratio=limits.miss_ratio,
     )
 
 

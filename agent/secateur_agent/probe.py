@@ -2,11 +2,15 @@
 
 ``python -m secateur_agent.probe`` reads one `ProbeRequest` as JSON from stdin, loads the
 artifact, runs the golden inputs, and writes one `ProbeResult` as JSON to stdout. A broken
-or malicious flatbuffer can crash the engine; then it crashes here.
+or malicious flatbuffer can crash the engine, or take all memory and time it gets; then it
+does so here, under limits, and as the first that the kernel kills when memory runs out.
 """
 
+import contextlib
 import hashlib
 import io
+import os
+import re
 import resource
 import sys
 import time
@@ -31,6 +35,17 @@ from secateur_protocols.ota import ReasonCode
 TIMED_RUNS = 20
 """Inferences timed after the golden ones: enough for a p95, a second on a slow device."""
 
+CPU_S = 90
+"""Processor time a probe may use, seconds: a busy device must not pay for a model that turns
+in circles until the swap's timeout."""
+
+BACKGROUND_NICE = 10
+"""Of a probe that nobody waits for: it gives way to everything. One that is waited for does
+not, for where the processor is short, that is why it is waited for."""
+
+MEMORY_SHARE = 0.8
+"""Share of the memory that is available now that a probe may add where no limit is given."""
+
 
 class ProbeRequest(Message):
     """What to probe."""
@@ -42,8 +57,11 @@ class ProbeRequest(Message):
     golden_path: str
     golden_digest: Digest
     tolerance: float = Field(ge=0)
+    is_urgent: bool = True
+    """Whether somebody waits for the verdict."""
     memory_limit_bytes: int | None = None
-    """Data segment the probe may use. ``None``: no limit but the machine's."""
+    """What the probe may allocate beyond the engine itself. ``None``: `MEMORY_SHARE` of what
+    the device has available."""
 
 
 class ProbeResult(Message):
@@ -55,13 +73,14 @@ class ProbeResult(Message):
     outputs_digest: Digest | None = None
     p50_ms: float | None = None
     p95_ms: float | None = None
-    peak_memory_bytes: int | None = None
+    added_memory_bytes: int | None = None
+    """Resident memory that loading and running it added at most. ``None``: unknown."""
 
 
 def main() -> int:
     """Run one probe; 0 whenever a result was written, passed or not."""
     request = ProbeRequest.model_validate_json(sys.stdin.read())
-    _limit(request)
+    _give_way(is_urgent=request.is_urgent)
     try:
         result = probe(request)
     except MemoryError:
@@ -80,9 +99,14 @@ def probe(request: ProbeRequest) -> ProbeResult:
     ):
         if hashlib.sha256(content).hexdigest() != digest:
             return ProbeResult(reason=ReasonCode.DIGEST_MISMATCH, detail=digest[:12])
+    engine = find_engine(request.engine)  # imported before anything is limited or measured
+    _limit(request.memory_limit_bytes)
+    before_bytes = _resident_bytes()
     try:
-        model = find_engine(request.engine).load(artifact, request.threads)
-        return _judge(model, golden, request.tolerance)
+        model = engine.load(artifact, request.threads)
+        return _judge(model, golden, request.tolerance, before_bytes)
+    except MemoryError:
+        return ProbeResult(reason=ReasonCode.OOM, detail="out of memory in the probe")
     except LoadError as error:
         return ProbeResult(reason=ReasonCode.LOAD_FAILED, detail=str(error))
     except InvokeError as error:
@@ -91,7 +115,9 @@ def probe(request: ProbeRequest) -> ProbeResult:
         return ProbeResult(reason=ReasonCode.GOLDEN_MISMATCH, detail=f"golden inputs: {error}")
 
 
-def _judge(model: LoadedModel, golden: bytes, tolerance: float) -> ProbeResult:
+def _judge(
+    model: LoadedModel, golden: bytes, tolerance: float, before_bytes: int | None
+) -> ProbeResult:
     with np.load(io.BytesIO(golden), allow_pickle=False) as arrays:
         inputs = [arrays[f"input_{k}"] for k in range(len(model.inputs))]
         expected = [arrays[f"output_{k}"] for k in range(len(model.outputs))]
@@ -116,7 +142,7 @@ def _judge(model: LoadedModel, golden: bytes, tolerance: float) -> ProbeResult:
         outputs_digest=digest.hexdigest(),
         p50_ms=nearest_rank(times_ms, 0.5),
         p95_ms=nearest_rank(times_ms, 0.95),
-        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        added_memory_bytes=_added_bytes(before_bytes),
     )
 
 
@@ -133,11 +159,51 @@ def _time(model: LoadedModel, feed: list[Tensor]) -> list[float]:
     return sorted(times_ms)
 
 
-def _limit(request: ProbeRequest) -> None:
+def _give_way(*, is_urgent: bool) -> None:
+    """Be killed before others, and slow where nobody waits."""
+    if not is_urgent:
+        os.nice(BACKGROUND_NICE)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def _limit(memory_limit_bytes: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if request.memory_limit_bytes is not None:
-        limit = request.memory_limit_bytes
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 5))
+    if memory_limit_bytes is None:
+        available = _kilobytes("/proc/meminfo", "MemAvailable")
+        memory_limit_bytes = None if available is None else int(available * MEMORY_SHARE)
+    used = _kilobytes("/proc/self/status", "VmData")
+    if memory_limit_bytes is None or used is None:
+        return
+    # The data segment and not the address space: the engine reserves gigabytes of addresses
+    # that it never touches.
+    limit = used + memory_limit_bytes
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _resident_bytes() -> int | None:
+    """Measure resident memory, and let the peak begin from here."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return _kilobytes("/proc/self/status", "VmRSS")
+
+
+def _added_bytes(before_bytes: int | None) -> int | None:
+    peak = _kilobytes("/proc/self/status", "VmHWM")
+    if before_bytes is None or peak is None:
+        return None
+    return max(0, peak - before_bytes)
+
+
+def _kilobytes(path: str, key: str) -> int | None:
+    """Read one line of a ``/proc`` file, in bytes; ``None``: it is not there."""
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    found = re.search(rf"^{key}:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found.group(1)) * 1024 if found else None
 
 
 if __name__ == "__main__":

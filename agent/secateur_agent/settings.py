@@ -63,8 +63,34 @@ class EngineSettings(_Section):
     """``auto``: LiteRT where it is installed, else tflite-runtime."""
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """One leaves the other cores to the device's own work."""
+    cpu_budget: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Cores that all models together may use at a time. ``None``: as many as they ask for."""
     probe_memory_bytes: Annotated[int, Field(ge=1 << 26)] | None = None
-    """What a candidate's probe may allocate. ``None``: as much as the device has."""
+    """What a candidate's probe may allocate. ``None``: most of what is available then."""
+
+
+class RealtimeSettings(_Section):
+    """What the system is asked for on behalf of the deadlines; none of it needs to be there."""
+
+    cpus: tuple[Annotated[int, Field(ge=0, le=4095)], ...] = ()
+    """Processors that inference may run on. Empty: all."""
+    nice: Annotated[int, Field(ge=-20, le=19)] | None = None
+    """Of the inference process. ``None``: as the agent was started."""
+    fifo_priority: Annotated[int, Field(ge=1, le=99)] | None = None
+    """``SCHED_FIFO`` for the hot loops. ``None``: the normal scheduler."""
+    lock_memory: bool = False
+    """Keep the inference process out of swap. It takes memory that others may need."""
+
+
+class LimitSettings(_Section):
+    """When a model steps down without being told."""
+
+    memory_available_ratio: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Less available memory than this share. 0: never."""
+    temperature_c: Annotated[float, Field(ge=-100, le=250)] = 85.0
+    """Hotter than this, degrees Celsius: where a Raspberry Pi throttles. 250: never."""
+    miss_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """More late answers than this share of the last 16. 1: never."""
 
 
 class ReplaySettings(_Section):
@@ -159,6 +185,10 @@ class ModelSettings(_Section):
     """From a frame's arrival to its answer; the operator's policy comes first."""
     queue: Annotated[int, Field(ge=1, le=10_000)] = 8
     """Frames that may wait; of more, the oldest are dropped and counted."""
+    late: Literal["answer", "drop"] = "answer"
+    """What becomes of a frame whose deadline has passed before its turn comes."""
+    standby: bool = True
+    """Keep the next narrower level loaded. It costs that level's memory."""
     source: SourceSettings | None = None
     """``None``: the model answers callers alone."""
 
@@ -188,6 +218,8 @@ class AgentSettings(_Section):
     broker: BrokerSettings = BrokerSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     engine: EngineSettings = EngineSettings()
+    realtime: RealtimeSettings = RealtimeSettings()
+    limits: LimitSettings = LimitSettings()
     http: HttpSettings | None = None
     """``None``: no HTTP server."""
     models: Annotated[tuple[ModelSettings, ...], Field(min_length=1, max_length=16)]

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from secateur_protocols.ids import Digest, ModelName, Version
 from secateur_protocols.message import Message
+from secateur_protocols.ota import ReasonCode
 from secateur_protocols.presence import Counter
 from secateur_protocols.telemetry import Bytes, DeadlineMilliseconds, Level
 
@@ -63,6 +64,9 @@ class ReportedModel(Message):
     digest: Digest
     proof: ProofOfRun | None = None
     """``None``: loaded after a restart and not probed since."""
+    stepped_down: ReasonCode | None = None
+    """Why the device made itself narrower than desired. ``None``: it did not. It stays there
+    until the coordinator wants another level."""
 
 
 class Refusal(Message):

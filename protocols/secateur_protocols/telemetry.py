@@ -64,6 +64,7 @@ class ModelTelemetry(Message):
     this period. ``None``: no answers."""
     p95_ms: Milliseconds | None = None
     p99_ms: Milliseconds | None = None
+    p999_ms: Milliseconds | None = None
     recent_p95_ms: tuple[Milliseconds, ...] = Field(default=(), max_length=MAX_HISTORY)
     """p95 of each period since the last switch, oldest first, this one included; periods
     without answers are left out."""

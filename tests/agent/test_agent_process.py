@@ -3,12 +3,14 @@
 import random
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from secateur_agent.adapters.store import Store
 from secateur_protocols.info import Info
-from secateur_protocols.ota import Ota
+from secateur_protocols.ota import Ota, ReasonCode
 from secateur_protocols.presence import Presence, PresenceState, Rebirth
 from secateur_protocols.state import Reported
 from secateur_protocols.telemetry import Telemetry
@@ -17,6 +19,7 @@ from secateur_server.adapters.embedded_broker import EmbeddedBroker
 from support.agent_process import AgentProcess
 from support.listener import Listener
 from support.published import PublishedLadder
+from support.waiting import wait_until
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
 
@@ -138,6 +141,83 @@ def test_garbage_on_every_topic_it_hears_changes_nothing(
     since = len(listener.heard)
     listener.wait_for(Telemetry, lambda said: bool(said.models), since=since)
     assert "Traceback" not in agent.log
+
+
+def test_memory_pressure_steps_down_alone_and_only_the_coordinator_widens_again(
+    mosquitto: EmbeddedBroker, listener: Listener, published: PublishedLadder, tmp_path: Path
+) -> None:
+    with pressed(mosquitto, tmp_path) as (agent, overrides):
+        agent.start()
+        listener.desire(published.desired(1, 0))
+        listener.wait_for_level(0)
+        wait_for_standby(agent)
+        since = len(listener.heard)
+        overrides.write_text('{"memory_available_bytes": 1000}')
+        told = listener.wait_for_level(1, since=since)
+        assert told.models[0].stepped_down is ReasonCode.SLO_MEMORY
+        told = listener.wait_for_level(2, since=since)  # it has not helped: one more
+        overrides.unlink()
+        since = len(listener.heard)
+        listener.desire(published.desired(2, 0))  # nothing new: it was wanted before
+        listener.wait_for(Reported, lambda said: said.revision == 2, since=since)
+        listener.desire(published.desired(3, 2))
+        listener.wait_for(
+            Reported,
+            lambda said: said.revision == 3 and said.models[0].stepped_down is None,
+            since=since,
+        )
+        assert not any(
+            isinstance(said, Reported) and said.models[0].level < 2
+            for said in listener.heard[since:]
+        )
+        listener.desire(published.desired(4, 0))
+        listener.wait_for_level(0, since=since)
+
+
+def test_stepping_down_needs_no_broker(
+    mosquitto: EmbeddedBroker, published: PublishedLadder, tmp_path: Path
+) -> None:
+    port = int(mosquitto.url.rsplit(":", 1)[1])
+    with pressed(mosquitto, tmp_path) as (agent, overrides):
+        with Listener(mosquitto.url) as before:
+            agent.start()
+            before.desire(published.desired(1, 0))
+            before.wait_for_level(0)
+        wait_for_standby(agent)
+        mosquitto.stop()
+        overrides.write_text('{"memory_available_bytes": 1000}')
+        wait_until(lambda: committed_level(agent) == 2)
+        overrides.unlink()
+        again = EmbeddedBroker(tmp_path / "again", port)
+        try:
+            with Listener(again.url) as after:
+                after.wait_for_level(2)
+        finally:
+            again.stop()
+
+
+@contextmanager
+def pressed(mosquitto: EmbeddedBroker, tmp_path: Path) -> Iterator[tuple[AgentProcess, Path]]:
+    """Make an agent that plays a device whose memory a file sets."""
+    overrides = tmp_path / "pressure.json"
+    simulation = f"""
+[simulation]
+hardware_class = "test"
+memory_total_bytes = 1000000000
+overrides = "{overrides}"
+"""
+    data = DIGITS / "evaluation.npz"
+    with AgentProcess(tmp_path / "pressed", mosquitto.url, data, more=simulation) as agent:
+        yield agent, overrides
+
+
+def committed_level(agent: AgentProcess) -> int | None:
+    kept = Store(agent.state_dir).recall("digits")
+    return kept.incumbent.target.level if kept.incumbent is not None else None
+
+
+def wait_for_standby(agent: AgentProcess) -> None:
+    wait_until(lambda: "stands by" in agent.log)
 
 
 @pytest.mark.slow

@@ -61,7 +61,7 @@ def keys_of(prefix: str, value: object) -> Iterator[str]:
     if isinstance(value, dict) and not prefix.endswith(FREE):
         for name, inner in value.items():
             yield from keys_of(f"{prefix}{name}.", inner)
-    elif isinstance(value, list):
+    elif isinstance(value, list) and isinstance(value[0], dict):
         for inner in value:
             repeats = "[]" if isinstance(inner, dict) else ""
             yield from keys_of(f"{prefix[:-1]}{repeats}.", inner)

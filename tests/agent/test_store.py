@@ -1,6 +1,8 @@
 """What the device keeps, on real files: damaged, cut, and swept."""
 
 import hashlib
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -39,8 +41,23 @@ def committed(store: Store, content: bytes = BLOB) -> Artifact:
     return artifact
 
 
-def test_every_boot_has_a_number_of_its_own(tmp_path: Path) -> None:
-    assert [Store(tmp_path / "state").open() for _ in range(5)] == [1, 2, 3, 4, 5]
+def test_every_boot_has_a_larger_number_than_all_before(tmp_path: Path) -> None:
+    boots = [Store(tmp_path / "state").open().boot for _ in range(5)]
+    assert boots == sorted(set(boots))
+    assert boots[0] == 1
+
+
+@on_disk
+@given(shift_s=st.integers(-(10**9), 10**9))
+def test_a_clock_that_jumps_by_years_never_makes_a_boot_number_smaller(
+    tmp_path: Path, shift_s: int
+) -> None:
+    """The last boot seems to be that long ago, or to lie in the future."""
+    store = Store(tmp_path / "state")
+    before = store.open().boot
+    written_s = max(0.0, time.time() - shift_s)
+    os.utime(tmp_path / "state" / "boot", (written_s, written_s))
+    assert store.open().boot > before
 
 
 def test_a_folder_that_cannot_be_made_is_an_agent_error(tmp_path: Path) -> None:
@@ -66,6 +83,13 @@ def test_a_commit_keeps_refusals_and_a_pardon_forgets_one(store: Store) -> None:
     assert store.recall("digits").refusals == {worse: 3}
 
 
+def test_a_commit_forgives_the_artifact_in_the_same_write(store: Store) -> None:
+    digest = put(store, BLOB)
+    store.refuse("digits", digest, 1)
+    committed(store)
+    assert store.recall("digits").refusals == {}
+
+
 @on_disk
 @given(place=st.integers(0, len(BLOB) - 1), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_found_and_the_blob_is_deleted(
@@ -79,8 +103,21 @@ def test_a_flipped_bit_is_found_and_the_blob_is_deleted(
     with pytest.raises(TransientError) as caught:
         store.read(artifact.digest)
     assert caught.value.reason is ReasonCode.DIGEST_MISMATCH
-    assert store.recall("digits").incumbent is None
+    kept = store.recall("digits")
+    assert kept.incumbent is None
+    assert kept.problem is not None
+    assert artifact.digest[:12] in kept.problem
     assert not path.exists()
+
+
+def test_what_was_committed_before_takes_the_place_of_what_is_damaged(store: Store) -> None:
+    before = committed(store, b"before")
+    now = committed(store, b"now")
+    store.sweep([now.digest])
+    store.blob_path(now.digest).write_bytes(b"not")
+    kept = store.recall("digits")
+    assert kept.incumbent == before
+    assert kept.problem is not None
 
 
 @on_disk
@@ -118,7 +155,7 @@ def test_a_boot_counter_that_is_garbage_begins_again(tmp_path: Path, garbage: by
     store = Store(tmp_path / "state")
     store.open()
     (tmp_path / "state" / "boot").write_bytes(garbage)
-    assert store.open() == 1
+    assert store.open().boot == 1
 
 
 def test_a_sweep_keeps_what_it_is_told_and_nothing_else(store: Store) -> None:

@@ -9,6 +9,8 @@ from secateur_protocols.ota import TERMINAL, ReasonCode, UpdateState
 from support import ladders
 from support.swap_histories import (
     Answer,
+    Break,
+    Descend,
     Late,
     Move,
     Played,
@@ -38,6 +40,10 @@ def served_after(
         for effect in step.effects:
             if isinstance(effect, swap.RollBack):
                 serving = effect.incumbent
+            elif isinstance(effect, swap.Serve):
+                serving = effect.artifact
+            elif isinstance(effect, swap.Commit):
+                assert serving == effect.artifact
         answered.append(serving)
     return answered
 
@@ -57,7 +63,9 @@ def test_rule_2_an_incumbent_always_serves_or_a_candidate_that_was_proven(
     for step, serving in zip(steps, served_after(incumbent, steps), strict=True):
         if step.after.incumbent is not None:
             assert serving is not None
-        if serving is not None and serving != step.after.incumbent:
+        if step.after.phase is Phase.PROBATION:
+            assert serving == step.after.candidate
+            assert serving is not None
             assert serving.digest in step.after.proofs
 
 
@@ -73,6 +81,7 @@ def test_rule_2_a_failure_in_any_phase_leaves_the_incumbent_serving(
             assert step.after.incumbent == step.before.incumbent
             if step.after.incumbent is not None:
                 assert serving == step.after.incumbent
+                assert not any(isinstance(each, swap.Commit) for each in step.effects)
 
 
 @given(incumbents, histories)
@@ -87,9 +96,13 @@ def test_nothing_is_committed_that_was_not_verified_proven_and_watched_in_this_o
             for commit in committed:
                 assert commit.artifact == step.before.candidate == step.after.incumbent
                 tail = [phase for phase in passed if phase is not Phase.PROBING]
-                assert tail[-3:] == [Phase.VERIFYING, Phase.ACTIVATING, Phase.PROBATION]
+                assert tail[-2:] == [Phase.ACTIVATING, Phase.PROBATION]
+                stepped_down = tail == [Phase.ACTIVATING, Phase.PROBATION]
+                assert stepped_down or tail[-3] is Phase.VERIFYING
                 assert commit.artifact.digest in step.after.proofs
             passed = []
+        elif isinstance(step.event, swap.StepDown) and step.effects:
+            passed = [step.after.phase]
         elif step.after.phase is not step.before.phase:
             passed.append(step.after.phase)
 
@@ -130,6 +143,25 @@ def test_rule_4_only_an_own_fault_counts_and_success_pardons(
         for effect in step.effects:
             if isinstance(effect, swap.Commit):
                 assert effect.artifact.digest not in step.after.refusals
+
+
+@given(incumbents, histories)
+def test_rule_4_the_disk_counts_an_artifact_before_it_runs_and_forgives_it_after(
+    incumbent: swap.Artifact | None, history: list[Move]
+) -> None:
+    """What a crash would leave on disk is one more than before, from the first run on."""
+    disk: dict[str, int] = {}
+    for step in play(incumbent, history):
+        for effect in step.effects:
+            if isinstance(effect, swap.Refuse):
+                disk[effect.digest] = effect.count
+            elif isinstance(effect, swap.Commit):
+                disk.pop(effect.artifact.digest, None)
+            elif isinstance(effect, swap.Probe | swap.Activate | swap.Watch):
+                counted = step.after.refusals.get(effect.artifact.digest, 0)
+                assert disk[effect.artifact.digest] == counted + 1
+        if step.after.phase not in {Phase.PROBING, Phase.ACTIVATING, Phase.PROBATION}:
+            assert {digest: n for digest, n in disk.items() if n} == step.after.refusals
 
 
 @given(targets, st.integers(0, 2))
@@ -206,7 +238,8 @@ def test_every_update_that_began_is_told_an_end_before_the_next_begins(
     ]
     open_ = False
     for state in told:
-        assert open_ or state is UpdateState.ACCEPTED
+        # What steps down alone has been accepted, fetched and proven as a standby.
+        assert open_ or state in {UpdateState.ACCEPTED, UpdateState.ACTIVATING}
         open_ = state not in TERMINAL
 
 
@@ -219,6 +252,41 @@ def test_an_undisturbed_wish_ends_with_the_wanted_artifact_committed(
     assert player.state.phase is Phase.IDLE
     assert player.state.incumbent is not None
     assert player.state.incumbent.target == target
+
+
+@given(incumbents, histories, st.integers(-1, 2))
+def test_rule_7_stepping_down_goes_narrower_in_the_same_ladder_at_once(
+    incumbent: swap.Artifact | None, history: list[Move], by: int
+) -> None:
+    player = Player(SwapState(incumbent=incumbent))
+    list(player.play(history))
+    for stepped in player.play([Descend(by)]):
+        before, after = stepped.before, stepped.after
+        if not stepped.effects:
+            assert after == before
+            continue
+        assert before.incumbent is not None
+        assert after.candidate is not None
+        assert after.candidate.target.ladder == before.incumbent.target.ladder
+        assert after.candidate.target.level > before.incumbent.target.level
+        asked = [each for each in stepped.effects if isinstance(each, swap.Asks)]
+        assert asked == [swap.Activate(after.ticket, after.candidate)]
+
+
+@given(targets, st.none() | targets)
+def test_what_is_broken_is_replaced_by_what_the_store_holds(
+    target: swap.Target, other: swap.Target | None
+) -> None:
+    held = (
+        None if other is None else ladders.artifact(other.level, version=other.ladder.version)
+    )
+    incumbent = ladders.artifact(target.level, version=target.ladder.version)
+    player = Player(SwapState(incumbent=incumbent))
+    (mended,) = player.play([Break(held)])
+    assert mended.after.incumbent == held
+    assert mended.effects == ((swap.Serve(held),) if held else ())
+    (wished,) = player.play([Wish(target)])
+    assert wished.after.wanted == (None if held == incumbent else target)
 
 
 def test_a_wish_that_failed_is_tried_again_at_the_next_wish() -> None:

@@ -37,7 +37,21 @@ class Late:
     answer: Answer
 
 
-Move = Wish | Late | Answer
+@dataclass(frozen=True)
+class Descend:
+    """The device steps down alone, by so many levels of what it runs."""
+
+    by: int
+
+
+@dataclass(frozen=True)
+class Break:
+    """What should serve is damaged; the store holds another or not."""
+
+    substitute: swap.Artifact | None
+
+
+Move = Wish | Late | Answer | Descend | Break
 
 targets = st.builds(
     lambda level, version: ladders.target(level, version=version),
@@ -47,17 +61,20 @@ targets = st.builds(
 answers = st.sampled_from(
     [Answer.SUCCEEDS] * 6 + [Answer.FAILS, Answer.FAILS_FOR_GOOD, Answer.TIMES_OUT]
 )
+incumbents = st.none() | targets.map(
+    lambda each: ladders.artifact(each.level, version=each.ladder.version)
+)
 moves: st.SearchStrategy[Move] = st.one_of(
+    answers,
     answers,
     answers,
     answers,
     st.builds(Wish, targets),
     st.builds(Late, st.integers(1, 5), answers),
+    st.builds(Descend, st.integers(-1, 2)),
+    st.builds(Break, incumbents),
 )
 histories = st.lists(moves, max_size=60)
-incumbents = st.none() | targets.map(
-    lambda each: ladders.artifact(each.level, version=each.ladder.version)
-)
 
 
 @dataclass
@@ -99,7 +116,19 @@ class Player:
             return swap.Want(move.target)
         if isinstance(move, Late):
             return self._answer(move.answer, self.state.ticket - move.behind)
+        if isinstance(move, Break):
+            return swap.Broken("played", move.substitute)
+        if isinstance(move, Descend):
+            return self._descent(move.by)
         return None if self.asked is None else self._answer(move, self.asked.ticket)
+
+    def _descent(self, by: int) -> swap.Event | None:
+        if self.state.incumbent is None:
+            return None
+        running = self.state.incumbent.target
+        narrower = ladders.artifact(max(0, running.level + by), version=running.ladder.version)
+        proof = ladders.proof(narrower.digest)
+        return swap.StepDown(narrower, proof, ReasonCode.SLO_MEMORY, "played")
 
     def _answer(self, answer: Answer, ticket: int) -> swap.Event:
         if answer is Answer.SUCCEEDS:

@@ -1,13 +1,13 @@
 """Starts the probe of a candidate and reads its verdict."""
 
+import signal
 import subprocess
 import sys
 
 from pydantic import ValidationError
 
 from secateur_agent.errors import PermanentError
-from secateur_agent.probe import ProbeRequest, ProbeResult
-from secateur_protocols.ids import Digest
+from secateur_agent.probe import CPU_S, ProbeRequest, ProbeResult
 from secateur_protocols.ota import ReasonCode
 from secateur_protocols.state import ProofOfRun
 
@@ -16,11 +16,11 @@ TIMEOUT_S = 100.0
 child is dead before the swap goes on."""
 
 
-def run_probe(request: ProbeRequest) -> tuple[ProofOfRun, ProbeResult]:
+def run_probe(request: ProbeRequest) -> tuple[ProofOfRun, str]:
     """Run the golden inputs in a process of their own.
 
     Returns:
-        The proof, and what was measured.
+        The proof, and in words and numbers what was measured.
 
     Raises:
         PermanentError: The candidate failed, crashed the process or took too long. The
@@ -41,14 +41,20 @@ def run_probe(request: ProbeRequest) -> tuple[ProofOfRun, ProbeResult]:
     result = _read(child)
     if result.reason is not None or result.outputs_digest is None:
         raise PermanentError(result.detail, result.reason or ReasonCode.LOAD_FAILED)
-    return _proof(request.artifact_digest, result.outputs_digest), result
+    proof = ProofOfRun(digest=request.artifact_digest, golden_digest=result.outputs_digest)
+    return proof, _measured(result)
 
 
-def _proof(artifact: Digest, outputs: Digest) -> ProofOfRun:
-    return ProofOfRun(digest=artifact, golden_digest=outputs)
+def _measured(result: ProbeResult) -> str:
+    memory = result.added_memory_bytes
+    added = "unknown" if memory is None else f"{memory / 1e6:.1f} MB"
+    return f"probe: p50 {result.p50_ms:.3g} ms, p95 {result.p95_ms:.3g} ms, memory {added}"
 
 
 def _read(child: subprocess.CompletedProcess[bytes]) -> ProbeResult:
+    if child.returncode == -signal.SIGXCPU:
+        msg = f"the probe used more than {CPU_S} s of processor time"
+        raise PermanentError(msg, ReasonCode.TIMEOUT)
     if child.returncode < 0:
         msg = f"the engine crashed in the probe (signal {-child.returncode})"
         raise PermanentError(msg, ReasonCode.LOAD_FAILED)

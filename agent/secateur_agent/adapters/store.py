@@ -1,16 +1,20 @@
 """What the device keeps: verified artifacts by digest, and three facts about its models.
 
-    {root}/boot                  how often the agent has started
-    {root}/models/{model}.json   the committed artifact, and how often each digest failed
+    {root}/boot                  the number of this start
+    {root}/models/{model}.json   the committed artifact, the one before it, and how often
+                                 each digest failed
     {root}/blobs/{digest}        artifacts, golden inputs, ladder documents
     {root}/staging/{digest}      on their way in; may be cut anywhere, resumed by length
 
 Everything but the committed record can be lost without losing the device: blobs are
-hashed each time they are read, and what does not hash to its name is deleted.
+hashed each time they are read, and what does not hash to its name is deleted. A disk that
+has become read-only serves on: nothing new can be committed, and that is said.
 """
 
+import contextlib
 import hashlib
 import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +23,7 @@ from pydantic import Field
 
 from secateur_agent.adapters.files import flush_directory, storage_error, write_atomically
 from secateur_agent.core.swap import Artifact, Target
-from secateur_agent.errors import TransientError
+from secateur_agent.errors import AgentError, TransientError
 from secateur_protocols.codec import decode_document
 from secateur_protocols.errors import ProtocolError
 from secateur_protocols.ids import Digest, ModelName
@@ -27,6 +31,9 @@ from secateur_protocols.manifest import Ladder, Manifest
 from secateur_protocols.message import Message
 from secateur_protocols.ota import ReasonCode
 from secateur_protocols.state import LadderRef
+
+MAX_BOOT = 2**53
+"""As large as a number that travels may be."""
 
 CHUNK_BYTES = 1 << 20
 """Read at a time while hashing, so that memory does not grow with the artifact."""
@@ -37,15 +44,36 @@ class CommittedRecord(Message):
 
     ladder: LadderRef | None = None
     manifest: Manifest | None = None
+    previous_ladder: LadderRef | None = None
+    previous_manifest: Manifest | None = None
     refusals: dict[Digest, int] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is remembered of one model across a restart."""
+    """What is remembered of one model across a restart.
+
+    Attributes:
+        incumbent: The committed artifact, or the one before it where that is damaged.
+        problem: What was damaged. ``None``: nothing.
+    """
 
     incumbent: Artifact | None = None
     refusals: Mapping[Digest, int] = field(default_factory=dict)
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The store is open.
+
+    Attributes:
+        boot: The number of this boot: larger than that of every boot before it.
+        problem: Why nothing can be written. ``None``: everything can.
+    """
+
+    boot: int
+    problem: str | None = None
 
 
 class Store:
@@ -57,47 +85,58 @@ class Store:
         self._staging = root / "staging"
         self._models = root / "models"
 
-    def open(self) -> int:
+    def open(self) -> Opened:
         """Make the folders and count one more boot.
 
-        Returns:
-            The number of this boot, from 1; never the same twice.
-
         Raises:
-            AgentError: The folder cannot be written.
+            AgentError: The folder cannot be written, and holds nothing that could serve.
         """
+        path = self._root / "boot"
+        boot = _next_boot(path)
         try:
             for folder in (self._blobs, self._staging, self._models):
                 folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, f"{boot}\n".encode())
         except OSError as error:
             raise storage_error(error, self._root) from error
-        path = self._root / "boot"
-        boot = _read_counter(path) + 1
-        write_atomically(path, f"{boot}\n".encode())
-        return boot
+        except AgentError as error:
+            if not any(self._models.glob("*.json")):
+                raise
+            return Opened(boot, f"nothing can be committed: {error}")
+        return Opened(boot)
 
     def recall(self, model: ModelName) -> Kept:
         """Read what was committed and refused; a record that cannot be read is none.
 
-        The incumbent's blob has been hashed; if it is not whole, there is no incumbent.
+        The incumbent's blob has been hashed. If it is not whole, the artifact before it takes
+        its place, and if that is not whole either, there is no incumbent.
         """
         record = self._read_record(model)
-        incumbent = None
-        if record.ladder is not None and record.manifest is not None:
-            artifact = Artifact(Target(record.ladder, record.manifest.level), record.manifest)
-            incumbent = artifact if self.holds(artifact.digest) else None
-        return Kept(incumbent, record.refusals)
+        committed = _artifact(record.ladder, record.manifest)
+        if committed is None or self.holds(committed.digest):
+            return Kept(committed, record.refusals)
+        problem = f"{model}: the committed {committed.digest[:12]} is damaged or gone"
+        previous = _artifact(record.previous_ladder, record.previous_manifest)
+        if previous is not None and not self.holds(previous.digest):
+            previous = None
+        return Kept(previous, record.refusals, problem)
 
     def commit(self, model: ModelName, artifact: Artifact) -> None:
-        """Make an artifact the one that serves after a restart.
+        """Make an artifact the one that serves after a restart, and forgive it all failures.
 
         Raises:
             AgentError: The record could not be written; the old one holds.
         """
-        record = self._read_record(model).model_copy(
-            update={"ladder": artifact.target.ladder, "manifest": artifact.manifest}
-        )
-        self._write_record(model, record)
+        record = self._read_record(model)
+        update = {
+            "ladder": artifact.target.ladder,
+            "manifest": artifact.manifest,
+            "refusals": {d: n for d, n in record.refusals.items() if d != artifact.digest},
+        }
+        if record.manifest is not None and record.manifest.digest != artifact.digest:
+            update["previous_ladder"] = record.ladder
+            update["previous_manifest"] = record.manifest
+        self._write_record(model, record.model_copy(update=update))
 
     def refuse(self, model: ModelName, digest: Digest, count: int) -> None:
         """Remember how often an artifact failed; 0 forgets it.
@@ -182,12 +221,19 @@ class Store:
             return ()
 
     def sweep(self, keep: Iterable[Digest]) -> None:
-        """Delete every blob and everything staged that is not to be kept."""
+        """Delete every blob and everything staged that is not to be kept.
+
+        What a model would fall back to is kept as well. What cannot be deleted stays.
+        """
         kept = set(keep)
+        for path in self._models.glob("*.json"):
+            previous = self._read_record(path.stem).previous_manifest
+            kept |= {previous.digest} if previous is not None else set()
         for folder in (self._blobs, self._staging):
             for path in folder.iterdir():
                 if path.name not in kept:
-                    path.unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):
+                        path.unlink()
 
     def _read_record(self, model: ModelName) -> CommittedRecord:
         try:
@@ -202,11 +248,25 @@ class Store:
         return self._models / f"{model}.json"
 
 
-def _read_counter(path: Path) -> int:
+def _artifact(ladder: LadderRef | None, manifest: Manifest | None) -> Artifact | None:
+    if ladder is None or manifest is None:
+        return None
+    return Artifact(Target(ladder, manifest.level), manifest)
+
+
+def _next_boot(path: Path) -> int:
+    """Count on from the last boot that was written down.
+
+    Every second since then counts as one more: on a disk that has become read-only no boot
+    is written down, and each must still come after the one before. A clock that went back
+    adds nothing.
+    """
     try:
-        return int(path.read_text(encoding="ascii"))
+        last = int(path.read_text(encoding="ascii"))
+        since_s = time.time() - path.stat().st_mtime
     except (OSError, ValueError):
-        return 0
+        return 1
+    return min(last + 1 + max(0, int(since_s)), MAX_BOOT)
 
 
 def _hash(path: Path) -> str:

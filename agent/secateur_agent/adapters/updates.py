@@ -69,8 +69,15 @@ class Updates:
                 msg = f"{digest[:12]} is damaged on disk"
                 raise TransientError(msg, ReasonCode.DIGEST_MISMATCH)
 
-    def probe(self, artifact: Artifact) -> ProofOfRun:
+    def probe(self, artifact: Artifact, *, is_urgent: bool) -> tuple[ProofOfRun, str]:
         """Run the golden inputs in a process of their own.
+
+        Args:
+            artifact: In the store.
+            is_urgent: Whether a swap waits for it; else it gives way to everything.
+
+        Returns:
+            The proof, and in words and numbers what was measured.
 
         Raises:
             PermanentError: The candidate failed.
@@ -84,10 +91,10 @@ class Updates:
             golden_path=str(self.store.blob_path(golden.digest)),
             golden_digest=golden.digest,
             tolerance=golden.tolerance,
+            is_urgent=is_urgent,
             memory_limit_bytes=self.probe_memory_bytes,
         )
-        proof, _measured = run_probe(request)
-        return proof
+        return run_probe(request)
 
     def sweep(self, artifacts: Iterable[Artifact]) -> None:
         """Delete what belongs to none of the ladders of these artifacts.

@@ -1,15 +1,15 @@
 """The whole agent's decisions: routes each event to the machine it belongs to.
 
 ``step`` owns what spans models: the revision of the desired state, the counters that
-order our messages, and what is published when. Each model's way from one artifact to
-the next is `swap`'s.
+order our messages, what is published when, and who steps down alone. Each model's way
+from one artifact to the next is `swap`'s, the one that stands by is `standby`'s.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from secateur_agent.core import swap
+from secateur_agent.core import descent, guard, standby, swap
 from secateur_agent.core.telemetry import History, LaneReport, extend, tell
 from secateur_protocols.event import DeviceEvent, EventKind
 from secateur_protocols.ids import Digest, ModelName
@@ -36,6 +36,8 @@ class AgentState:
         info: What the device is; its tasks name the models it runs.
         desired: The newest desired state of this boot. ``None``: none yet.
         swaps: One machine per task, by model.
+        standbys: Likewise, for the tasks that keep the next narrower level at hand.
+        lids: Models that stepped down alone.
         updates: What was last told of each model's update.
         histories: What each model's earlier periods say.
         sequence: Of the next reported, ota or event message.
@@ -45,6 +47,8 @@ class AgentState:
     info: Info
     desired: Desired | None = None
     swaps: Mapping[ModelName, swap.SwapState]
+    standbys: Mapping[ModelName, standby.StandbyState] = field(default_factory=dict)
+    lids: Mapping[ModelName, descent.Lid] = field(default_factory=dict)
     updates: Mapping[ModelName, Update] = field(default_factory=dict)
     histories: Mapping[ModelName, History] = field(default_factory=dict)
     sequence: int = 0
@@ -81,6 +85,28 @@ class Swap:
 
 
 @dataclass(frozen=True, slots=True)
+class Standby:
+    """Something happened to the level that stands by for one model."""
+
+    model: ModelName
+    event: standby.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Crossed:
+    """A limit is crossed.
+
+    Attributes:
+        model: Whose. ``None``: the whole device's.
+        since_switch_s: How long ago each model's serving artifact changed last, seconds.
+    """
+
+    model: ModelName | None
+    crossing: guard.Crossing
+    since_switch_s: Mapping[ModelName, float]
+
+
+@dataclass(frozen=True, slots=True)
 class ReconcileDue:
     """Time to compare what is with what is wanted: a failed update is tried again."""
 
@@ -109,7 +135,17 @@ class FaultSeen:
     text: str
 
 
-Event = Connected | RebirthDue | DesiredArrived | Swap | ReconcileDue | PeriodEnded | FaultSeen
+Event = (
+    Connected
+    | RebirthDue
+    | DesiredArrived
+    | Swap
+    | Standby
+    | Crossed
+    | ReconcileDue
+    | PeriodEnded
+    | FaultSeen
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +165,14 @@ class ForModel:
 
 
 @dataclass(frozen=True, slots=True)
+class ForStandby:
+    """Run an effect of one model's standby."""
+
+    model: ModelName
+    effect: standby.Effect
+
+
+@dataclass(frozen=True, slots=True)
 class SetDeadline:
     """Judge one model's answers by another deadline, milliseconds."""
 
@@ -136,7 +180,7 @@ class SetDeadline:
     deadline_ms: float
 
 
-Effect = Publish | ForModel | SetDeadline
+Effect = Publish | ForModel | ForStandby | SetDeadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +191,7 @@ class Step:
     effects: tuple[Effect, ...] = ()
 
 
-def step(state: AgentState, event: Event) -> Step:
+def step(state: AgentState, event: Event) -> Step:  # noqa: PLR0911 - one per event
     """Advance the agent by one event.
 
     Returns:
@@ -160,6 +204,10 @@ def step(state: AgentState, event: Event) -> Step:
             return _desired(state, event.desired)
         case Swap():
             return _swap(state, event.model, event.event)
+        case Standby():
+            return _standby(state, event.model, event.event)
+        case Crossed():
+            return _crossed(state, event)
         case ReconcileDue():
             return _reconcile(state)
         case PeriodEnded():
@@ -211,10 +259,74 @@ def _reconcile(state: AgentState) -> Step:
     effects: tuple[Effect, ...] = ()
     for wish in wishes:
         if wish.model in state.swaps:
-            want = swap.Want(swap.Target(wish.ladder, wish.level))
-            wanted = _swap(state, wish.model, want)
+            wanted = _want(state, wish)
             state, effects = wanted.state, (*effects, *wanted.effects)
+    for model in state.standbys:
+        aimed = _aim(state, model)
+        state, effects = aimed.state, (*effects, *aimed.effects)
     return Step(state, effects)
+
+
+def _want(state: AgentState, wish: DesiredModel) -> Step:
+    if descent.holds(state.lids.get(wish.model), wish):
+        return Step(state)
+    lids = {model: lid for model, lid in state.lids.items() if model != wish.model}
+    want = swap.Want(swap.Target(wish.ladder, wish.level))
+    return _swap(replace(state, lids=lids), wish.model, want)
+
+
+def _aim(state: AgentState, model: ModelName) -> Step:
+    """Let the level below the incumbent stand by, once no swap is under way."""
+    machine, stands = state.swaps[model], state.standbys.get(model)
+    if stands is None or machine.phase is not swap.Phase.IDLE:
+        return Step(state)
+    aim = None
+    if machine.incumbent is not None:
+        aim = replace(machine.incumbent.target, level=machine.incumbent.target.level + 1)
+    return _standby(state, model, standby.Aim(aim))
+
+
+def _standby(state: AgentState, model: ModelName, event: standby.Event) -> Step:
+    after = standby.step(state.standbys[model], event)
+    effects = tuple(ForStandby(model, effect) for effect in after.effects)
+    return Step(replace(state, standbys={**state.standbys, model: after.state}), effects)
+
+
+def _crossed(state: AgentState, event: Crossed) -> Step:
+    model = event.model
+    if model is None:
+        model = descent.choose(
+            event.crossing, event.since_switch_s, state.swaps, state.standbys
+        )
+    elif not guard.is_due(event.crossing, event.since_switch_s.get(model, 0.0)):
+        return Step(state)
+    stands = state.standbys.get(model) if model is not None else None
+    if model is None or stands is None or stands.phase is not standby.Phase.READY:
+        return Step(state)
+    if stands.artifact is None or stands.proof is None:
+        return Step(state)
+    crossing = event.crossing
+    return _step_down(
+        state,
+        model,
+        swap.StepDown(stands.artifact, stands.proof, crossing.reason, crossing.detail),
+    )
+
+
+def _step_down(state: AgentState, model: ModelName, event: swap.StepDown) -> Step:
+    """Go to the level that stands by, and put a lid on it (rule 7 of `swap`)."""
+    stepped = _swap(state, model, event)
+    if stepped.state.swaps[model].candidate != event.artifact:
+        return Step(state)
+    target = event.artifact.target
+    wishes = state.desired.models if state.desired else ()
+    wish = next((each for each in wishes if each.model == model), None)
+    wished = swap.Target(wish.ladder, wish.level) if wish else target
+    lid = descent.Lid(wished, target.level, event.reason)
+    lidded = replace(stepped.state, lids={**stepped.state.lids, model: lid})
+    text = f"level {target.level} alone: {event.reason}: {event.detail}"
+    said = _say(lidded, EventKind.SWITCHED, model, text)
+    return Step(said.state, (*stepped.effects, *said.effects))
 
 
 def _swap(state: AgentState, model: ModelName, event: swap.Event) -> Step:
@@ -231,6 +343,10 @@ def _swap(state: AgentState, model: ModelName, event: swap.Event) -> Step:
     if after.state.incumbent != before.incumbent or after.state.refusals != before.refusals:
         reported = _report(state)
         state, effects = reported.state, (*effects, *reported.effects)
+    if after.state.incumbent != before.incumbent:
+        # What was wanted before a step down is wanted still if it is narrower yet.
+        following = _reconcile(state)
+        state, effects = following.state, (*effects, *following.effects)
     return Step(state, effects)
 
 
@@ -294,7 +410,7 @@ def _report(state: AgentState) -> Step:
         sequence=state.sequence,
         revision=state.desired.revision if state.desired else 0,
         models=tuple(
-            _report_model(model, machine, machine.incumbent)
+            _report_model(machine, machine.incumbent, model, state.lids.get(model))
             for model, machine in state.swaps.items()
             if machine.incumbent is not None
         ),
@@ -308,14 +424,19 @@ def _report(state: AgentState) -> Step:
 
 
 def _report_model(
-    model: ModelName, machine: swap.SwapState, incumbent: swap.Artifact
+    machine: swap.SwapState,
+    incumbent: swap.Artifact,
+    model: ModelName,
+    lid: descent.Lid | None,
 ) -> ReportedModel:
+    level = incumbent.target.level
     return ReportedModel(
         model=model,
         version=incumbent.target.ladder.version,
-        level=incumbent.target.level,
+        level=level,
         digest=incumbent.digest,
         proof=machine.proofs.get(incumbent.digest),
+        stepped_down=lid.reason if lid is not None and lid.level == level else None,
     )
 
 

@@ -2,11 +2,18 @@
 
 from dataclasses import dataclass
 
+from secateur_protocols.manifest import Manifest
+from secateur_protocols.ota import ReasonCode
+
 ANSWERS = 20
 """Answers that make a verdict."""
 
 LIMIT_S = 10.0
 """How long to wait for them, seconds: a quiet source must not hold an update up."""
+
+LATE_RATIO = 2.0
+"""Latency over the promise that speaks against an artifact: more than what two runs of one
+model on one busy device differ by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,21 +22,65 @@ class Evidence:
 
     Attributes:
         answered: Frames that were answered while it served.
-        faults: Frames among them that it could not answer itself.
+        faults: Frames among them that it could not answer itself, or with NaN or infinity.
         detail: What the last fault was.
+        p95_ms: Of its inferences, without waiting, milliseconds. ``None``: no answers.
+        incumbent_p95_ms: Of the last inferences of the artifact before it, on this device.
+            ``None``: there were none.
     """
 
     answered: int
     faults: int
     detail: str
+    p95_ms: float | None = None
+    incumbent_p95_ms: float | None = None
 
 
-def objection(evidence: Evidence) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What the artifact should do here.
+
+    Attributes:
+        ratio: Its latency as a share of the incumbent's, both from their manifests: they
+            were measured on one machine, which is not this one. ``None``: no incumbent.
+        deadline_ms: Of the model, milliseconds.
+    """
+
+    ratio: float | None
+    deadline_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """Why the artifact must not stay."""
+
+    reason: ReasonCode
+    detail: str
+
+
+def promise(candidate: Manifest, incumbent: Manifest | None, deadline_ms: float) -> Promise:
+    """Derive what a candidate should do on this device."""
+    if incumbent is None or incumbent.latency.p50_ms <= 0:
+        return Promise(None, deadline_ms)
+    return Promise(candidate.latency.p50_ms / incumbent.latency.p50_ms, deadline_ms)
+
+
+def objection(evidence: Evidence, promised: Promise) -> Objection | None:
     """Say what speaks against committing the artifact; ``None``: nothing.
 
     One fault is enough: the probe has shown that it can run here, so a frame it cannot
-    answer is not chance. No frame at all is no fault.
+    answer is not chance. Latency counts only if it breaks both the promise and the
+    deadline: late but in time harms nobody, and a deadline that the incumbent missed too
+    is not the candidate's fault. No frame at all is no fault.
     """
     if evidence.faults:
-        return f"{evidence.faults} of {evidence.answered} frames failed: {evidence.detail}"
+        detail = f"{evidence.faults} of {evidence.answered} frames failed: {evidence.detail}"
+        return Objection(ReasonCode.WARMUP_FAILED, detail)
+    measured_ms, before_ms = evidence.p95_ms, evidence.incumbent_p95_ms
+    if measured_ms is None or before_ms is None or promised.ratio is None:
+        return None
+    promised_ms = promised.ratio * before_ms
+    if measured_ms > max(LATE_RATIO * promised_ms, promised.deadline_ms):
+        detail = f"p95 {measured_ms:.3g} ms, {promised_ms:.3g} ms promised"
+        return Objection(ReasonCode.SLO_LATENCY, detail)
     return None

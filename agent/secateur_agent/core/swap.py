@@ -11,15 +11,20 @@ field of `Failed`, and the same events always give the same effects.
      |<-- Failed, TimedOut: back to the incumbent, discard -----------------+--------------|
      |<-- Done: commit --------------------------------------------------------------------|
 
+    any phase --StepDown: supersede--> ACTIVATING, with an artifact that is proven and loaded
+
 Rule 1: everything that affects a transition lives in this file.
 Rule 2: the incumbent stays loaded until the candidate is committed, and what serves is
 never taken away before another can serve, unless it failed itself.
 Rule 3: every effect that answers carries a ticket, and its answer carries it back. An
 answer with any ticket but the latest is late: it changes nothing and is no error.
 Rule 4: an artifact that failed here by its own fault is refused; after `MAX_REFUSALS` it
-is not tried again.
+is not tried again. The failure is counted on disk before the artifact runs and forgiven
+when it did well, so that one that takes the whole device down is counted too.
 Rule 5: a newer wish supersedes; it never queues behind.
 Rule 6: what was probed since the agent started is not probed again.
+Rule 7: stepping down alone goes to a narrower level of the incumbent's own ladder, and
+waits for nothing but the reference to be replaced.
 """
 
 from collections.abc import Mapping
@@ -27,11 +32,69 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeVar, assert_never
 
+from secateur_agent.core.artifact import Artifact, Target
 from secateur_agent.core.backoff import backoff_s
+from secateur_agent.core.swap_effect import (
+    Activate,
+    Asks,
+    Commit,
+    Discard,
+    Effect,
+    Fetch,
+    Probe,
+    Refuse,
+    Resolve,
+    RollBack,
+    Serve,
+    Tell,
+    Verify,
+    Watch,
+)
+from secateur_agent.core.swap_event import (
+    Answer,
+    Broken,
+    Done,
+    Event,
+    Failed,
+    Proven,
+    Resolved,
+    StepDown,
+    TimedOut,
+    Want,
+)
 from secateur_protocols.ids import Digest
-from secateur_protocols.manifest import Manifest
 from secateur_protocols.ota import ReasonCode, UpdateState
-from secateur_protocols.state import LadderRef, ProofOfRun
+from secateur_protocols.state import ProofOfRun
+
+__all__ = [
+    "Activate",
+    "Answer",
+    "Artifact",
+    "Asks",
+    "Broken",
+    "Commit",
+    "Discard",
+    "Done",
+    "Effect",
+    "Event",
+    "Failed",
+    "Fetch",
+    "Probe",
+    "Proven",
+    "Refuse",
+    "Resolve",
+    "Resolved",
+    "RollBack",
+    "Serve",
+    "StepDown",
+    "Target",
+    "Tell",
+    "TimedOut",
+    "Verify",
+    "Want",
+    "Watch",
+]
+"""With what this module defines, the whole machine: its callers need no other."""
 
 V = TypeVar("V")
 
@@ -80,27 +143,6 @@ TOLD: Mapping[Phase, UpdateState] = {
 """What the fleet is told when a phase begins."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What the coordinator wants: one level of one ladder."""
-
-    ladder: LadderRef
-    level: int
-
-
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """A target, resolved: what exactly is to run."""
-
-    target: Target
-    manifest: Manifest
-
-    @property
-    def digest(self) -> Digest:
-        """Of the artifact's bytes."""
-        return self.manifest.digest
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwapState:
     """All that the swap of one model remembers.
@@ -128,155 +170,6 @@ class SwapState:
     proofs: Mapping[Digest, ProofOfRun] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Want:
-    """The coordinator, or the reconciliation of a period, names the target."""
-
-    target: Target
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """An effect succeeded."""
-
-    ticket: int
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """The ladder was read."""
-
-    ticket: int
-    artifact: Artifact
-
-
-@dataclass(frozen=True, slots=True)
-class Proven:
-    """The probe ran the candidate and its golden outputs were right."""
-
-    ticket: int
-    proof: ProofOfRun
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
-    """An effect failed.
-
-    Attributes:
-        permanent: Trying again gives the same.
-        chance: In [0, 1), drawn by the driver; sets the jitter of a retry.
-    """
-
-    ticket: int
-    reason: ReasonCode
-    detail: str = ""
-    permanent: bool = False
-    chance: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class TimedOut:
-    """An effect did not answer within its time."""
-
-    ticket: int
-
-
-Event = Want | Done | Resolved | Proven | Failed | TimedOut
-
-
-@dataclass(frozen=True, slots=True)
-class Resolve:
-    """Read the ladder and find the artifact of the target's level."""
-
-    ticket: int
-    target: Target
-    delay_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Fetch:
-    """Bring the artifact and its golden inputs into the store."""
-
-    ticket: int
-    artifact: Artifact
-    delay_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Verify:
-    """Hash what is in the store."""
-
-    ticket: int
-    artifact: Artifact
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Run the golden inputs in a process of its own."""
-
-    ticket: int
-    artifact: Artifact
-
-
-@dataclass(frozen=True, slots=True)
-class Activate:
-    """Load and warm it beside the incumbent, then let it answer."""
-
-    ticket: int
-    artifact: Artifact
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Judge it by its first inferences."""
-
-    ticket: int
-    artifact: Artifact
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """Make it the one that serves after a restart; let go of the one before."""
-
-    artifact: Artifact
-
-
-@dataclass(frozen=True, slots=True)
-class RollBack:
-    """Let the incumbent answer again. ``None``: nothing answers until the next swap."""
-
-    incumbent: Artifact | None
-
-
-@dataclass(frozen=True, slots=True)
-class Discard:
-    """Let go of what the store holds for this candidate and nobody else."""
-
-    artifact: Artifact
-
-
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """Remember on disk that this artifact failed by its own fault."""
-
-    digest: Digest
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """Say where the update stands."""
-
-    state: UpdateState
-    level: int
-    digest: Digest | None
-    reason: ReasonCode | None = None
-    detail: str = ""
-
-
-Asks = Resolve | Fetch | Verify | Probe | Activate | Watch
-"""Effects that answer, with their ticket, or are timed out."""
-
 _ASKS: Mapping[Phase, type[Verify | Probe | Activate | Watch]] = {
     Phase.VERIFYING: Verify,
     Phase.PROBING: Probe,
@@ -284,7 +177,8 @@ _ASKS: Mapping[Phase, type[Verify | Probe | Activate | Watch]] = {
     Phase.PROBATION: Watch,
 }
 
-Effect = Asks | Commit | RollBack | Discard | Refuse | Tell
+_OWN_FAULT = frozenset({Phase.PROBING, Phase.ACTIVATING, Phase.PROBATION})
+"""Phases in which the artifact runs, so that a failure is its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,19 +199,25 @@ def step(state: SwapState, event: Event) -> Step:
     Returns:
         The next state and the effects to run, in this order.
     """
-    if isinstance(event, Want):
-        return _want(state, event.target)
+    match event:
+        case Want():
+            return _want(state, event.target)
+        case StepDown():
+            return _step_down(state, event)
+        case Broken():
+            return _broken(state, event)
+        case _:
+            return _answer(state, event)
+
+
+def _answer(state: SwapState, event: Answer) -> Step:
     if state.phase is Phase.IDLE or event.ticket != state.ticket:
         return Step(state)
-    return _answer(state, event)
-
-
-def _answer(state: SwapState, event: Resolved | Proven | Done | Failed | TimedOut) -> Step:
     match event:
         case Resolved():
             return _resolved(state, event.artifact)
         case Proven():
-            return _proven(state, event.proof)
+            return _proven(state, event)
         case Done():
             return _done(state)
         case Failed():
@@ -332,15 +232,49 @@ def _want(state: SwapState, target: Target) -> Step:
     if state.wanted is not None:
         if state.wanted == target:
             return Step(state)
-        gone = _leave(state, failed=False)
-        told = _tell(state, UpdateState.SUPERSEDED, ReasonCode.SUPERSEDED)
+        gone = _supersede(state)
         following = _want(gone.state, target)
-        return Step(following.state, (*gone.effects, told, *following.effects))
+        return Step(following.state, (*gone.effects, *following.effects))
     serves = state.incumbent is not None and state.incumbent.target == target
     if serves or state.rejected == target:
         return Step(state)
     wanting = replace(state, wanted=target, candidate=None, attempts=0, rejected=None)
     return _enter(wanting, Phase.RESOLVING)
+
+
+def _supersede(state: SwapState) -> Step:
+    if state.wanted is None:
+        return Step(state)
+    gone = _leave(state, failed=False)
+    told = _tell(state, UpdateState.SUPERSEDED, ReasonCode.SUPERSEDED)
+    return Step(gone.state, (*gone.effects, told))
+
+
+def _step_down(state: SwapState, event: StepDown) -> Step:
+    before, target = state.incumbent, event.artifact.target
+    under_way = state.phase in {Phase.ACTIVATING, Phase.PROBATION} and state.candidate
+    if before is None or target.ladder != before.target.ladder:
+        return Step(state)
+    if target.level <= before.target.level or (
+        under_way and under_way.target.level >= target.level
+    ):
+        return Step(state)
+    gone = _supersede(state)
+    proofs = _newest({**state.proofs, event.artifact.digest: event.proof})
+    stepping = replace(
+        gone.state, wanted=target, candidate=event.artifact, proofs=proofs, rejected=None
+    )
+    entered = _enter(stepping, Phase.ACTIVATING, reason=event.reason, detail=event.detail)
+    return Step(entered.state, (*gone.effects, *entered.effects))
+
+
+def _broken(state: SwapState, event: Broken) -> Step:
+    """Serve what is whole; a swap under way goes on, and the next wish mends the rest."""
+    following = replace(state, incumbent=event.substitute)
+    candidate_serves = state.phase in {Phase.ACTIVATING, Phase.PROBATION}
+    if event.substitute is None or candidate_serves:
+        return Step(following)
+    return Step(following, (Serve(event.substitute),))
 
 
 def _resolved(state: SwapState, artifact: Artifact) -> Step:
@@ -359,11 +293,11 @@ def _resolved(state: SwapState, artifact: Artifact) -> Step:
     return _enter(known, Phase.FETCHING)
 
 
-def _proven(state: SwapState, proof: ProofOfRun) -> Step:
+def _proven(state: SwapState, event: Proven) -> Step:
     if state.phase is not Phase.PROBING or state.candidate is None:
         return Step(state)
-    proofs = _newest({**state.proofs, state.candidate.digest: proof})
-    return _enter(replace(state, proofs=proofs), Phase.ACTIVATING)
+    proofs = _newest({**state.proofs, state.candidate.digest: event.proof})
+    return _enter(replace(state, proofs=proofs), Phase.ACTIVATING, detail=event.detail)
 
 
 def _done(state: SwapState) -> Step:
@@ -388,9 +322,8 @@ def _done(state: SwapState) -> Step:
 def _commit(state: SwapState, artifact: Artifact) -> Step:
     told = _tell(state, UpdateState.SUCCEEDED)
     refusals = {d: n for d, n in state.refusals.items() if d != artifact.digest}
-    pardon = (Refuse(artifact.digest, 0),) if artifact.digest in state.refusals else ()
     committed = replace(_idle(state), incumbent=artifact, refusals=refusals)
-    return Step(committed, (Commit(artifact), *pardon, told))
+    return Step(committed, (Commit(artifact), told))
 
 
 def _failed(state: SwapState, failure: Failed) -> Step:
@@ -411,21 +344,20 @@ def _end_of(phase: Phase) -> UpdateState:
 
 def _abandon(state: SwapState, end: UpdateState, reason: ReasonCode, detail: str) -> Step:
     told = _tell(state, end, reason, detail)
-    refused = _refuse(state)
-    gone = _leave(refused.state, failed=True)
-    return Step(gone.state, (*refused.effects, *gone.effects, told))
+    gone = _leave(_refuse(state), failed=True)
+    return Step(gone.state, (*gone.effects, told))
 
 
-def _refuse(state: SwapState) -> Step:
+def _refuse(state: SwapState) -> SwapState:
     """Count a failure against the artifact if the phase shows that it is its own."""
-    own_fault = state.phase in {Phase.PROBING, Phase.ACTIVATING, Phase.PROBATION}
-    if state.candidate is None or not own_fault:
-        return Step(state)
+    if state.candidate is None or state.phase not in _OWN_FAULT:
+        return state
     digest = state.candidate.digest
     count = state.refusals.get(digest, 0) + 1
     refusals = _newest({**state.refusals, digest: count})
     proofs = {known: proof for known, proof in state.proofs.items() if known != digest}
-    return Step(replace(state, refusals=refusals, proofs=proofs), (Refuse(digest, count),))
+    # On disk the count stands since the artifact began to run (rule 4).
+    return replace(state, refusals=refusals, proofs=proofs)
 
 
 def _newest(known: Mapping[Digest, V]) -> Mapping[Digest, V]:
@@ -442,6 +374,9 @@ def _leave(state: SwapState, *, failed: bool) -> Step:
     kept = serves and not failed and state.incumbent is None
     if state.candidate is not None and not kept:
         effects.append(Discard(state.candidate))
+    if state.candidate is not None and state.phase in _OWN_FAULT and not failed:
+        digest = state.candidate.digest
+        effects.append(Refuse(digest, state.refusals.get(digest, 0)))
     return Step(_idle(state), tuple(effects))
 
 
@@ -457,9 +392,26 @@ def _idle(state: SwapState) -> SwapState:
     )
 
 
-def _enter(state: SwapState, phase: Phase, delay_s: float = 0.0) -> Step:
+def _enter(
+    state: SwapState,
+    phase: Phase,
+    delay_s: float = 0.0,
+    *,
+    reason: ReasonCode | None = None,
+    detail: str = "",
+) -> Step:
     entered = replace(state, phase=phase, ticket=state.ticket + 1)
-    return Step(entered, (_ask(entered, delay_s), _tell(entered, TOLD[phase])))
+    told = _tell(entered, TOLD[phase], reason, detail)
+    return Step(entered, (*_suspect(state, entered), _ask(entered, delay_s), told))
+
+
+def _suspect(before: SwapState, entered: SwapState) -> tuple[Refuse, ...]:
+    """Count a failure before the artifact runs for the first time (rule 4)."""
+    begins = before.phase not in _OWN_FAULT and entered.phase in _OWN_FAULT
+    if entered.candidate is None or not begins:
+        return ()
+    digest = entered.candidate.digest
+    return (Refuse(digest, entered.refusals.get(digest, 0) + 1),)
 
 
 def _ask(state: SwapState, delay_s: float) -> Asks:

@@ -13,7 +13,7 @@ class LaneReport:
     Attributes:
         digest: Of the artifact that serves; likewise ``version``, ``level``, ``precision``.
         p50_ms: Of the serving artifact's answers in this period, arrival to answer, nearest
-            rank, milliseconds. ``None``: no answers. Likewise ``p95_ms`` and ``p99_ms``.
+            rank, milliseconds. ``None``: no answers. Likewise the other ranks.
         since_switch_s: Time that the artifact has served, seconds.
         offered: Frames handed over by the source, ``answered``, ``dropped`` by policy, and
             ``deadline_misses``: counters since the inference process started.
@@ -30,6 +30,7 @@ class LaneReport:
     p50_ms: float | None
     p95_ms: float | None
     p99_ms: float | None
+    p999_ms: float | None
     since_switch_s: float
     offered: int
     answered: int
@@ -75,6 +76,7 @@ def tell(report: LaneReport, history: History, prefetched: tuple[str, ...]) -> M
         p50_ms=report.p50_ms,
         p95_ms=report.p95_ms,
         p99_ms=report.p99_ms,
+        p999_ms=report.p999_ms,
         recent_p95_ms=history.p95_ms,
         since_switch_s=report.since_switch_s,
         offered=report.offered,

@@ -7,10 +7,15 @@ same version, started by one another.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from secateur_agent.core.guard import Crossing
 from secateur_agent.core.telemetry import LaneReport
 from secateur_agent.engine import EngineName
+from secateur_agent.inference.realtime import Realtime
 from secateur_protocols.ids import Digest, ModelName
 from secateur_protocols.ota import ReasonCode
+
+NO_SWAP = 0
+"""The ticket of what is loaded without a swap: an incumbent, after a start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +71,17 @@ class LaneSpec:
     Attributes:
         source: ``None``: frames come from callers alone.
         queue: Frames that may wait; of more, the oldest are dropped and counted.
+        drops_late: Frames past their deadline are let go, not answered late.
+        miss_ratio: More late ones than this share of the last answers are reported at once.
+            1: never.
     """
 
     model: ModelName
     deadline_ms: float
     source: SourceSpec | None
     queue: int
+    drops_late: bool = False
+    miss_ratio: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +103,7 @@ class Configure:
 
     Attributes:
         http: ``None``: no HTTP server.
+        places: Inferences at a time, over all models. ``None``: as many as there are models.
         slowdown: Of a simulated device: how many times longer an inference takes than on
             this machine. 1: a real device.
     """
@@ -102,13 +113,16 @@ class Configure:
     lanes: tuple[LaneSpec, ...]
     slowdown: float
     http: HttpSpec | None = None
+    places: int | None = None
+    realtime: Realtime = field(default_factory=Realtime)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """Load, warm, and let it answer from the next frame on.
 
-    Answered by `Serving` or `NotServing` with the same ticket.
+    Answered by `Serving` or `NotServing` with the same ticket. What is prepared already
+    answers at once.
     """
 
     ticket: int
@@ -118,6 +132,24 @@ class Load:
     precision: str
     digest: Digest
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Load and warm beside what serves, to answer at once when it is loaded for real.
+
+    Answered by `Prepared` or `NotPrepared` with the same ticket. One per model: the one
+    before is let go.
+    """
+
+    load: Load
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Let go of what was prepared, or is being prepared."""
+
+    model: ModelName
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +173,8 @@ class Settle:
 class Restore:
     """Let the artifact of this digest answer again, if it is still loaded.
 
-    What is being loaded is forgotten. ``None``: nothing answers.
+    What is being loaded is forgotten. If it is not loaded any more, nothing answers, which
+    `NotServing` says. ``None``: nothing answers.
     """
 
     model: ModelName
@@ -184,6 +217,8 @@ class Stop:
 Command = (
     Configure
     | Load
+    | Prepare
+    | Release
     | Watch
     | Settle
     | Restore
@@ -235,6 +270,8 @@ class Watched:
     Attributes:
         faults: Frames it could not answer, or answered with NaN or infinity; the artifact
             before it, still loaded, answered them.
+        p95_ms: Of its inferences, without waiting. ``None``: no answers.
+        incumbent_p95_ms: Of the last inferences of the artifact before it. ``None``: none.
     """
 
     ticket: int
@@ -242,6 +279,35 @@ class Watched:
     answered: int
     faults: int
     detail: str
+    p95_ms: float | None
+    incumbent_p95_ms: float | None
+    deadline_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The artifact can answer from one frame to the next."""
+
+    ticket: int
+    model: ModelName
+
+
+@dataclass(frozen=True, slots=True)
+class NotPrepared:
+    """The artifact could not be loaded or warmed; nothing is prepared."""
+
+    ticket: int
+    model: ModelName
+    reason: ReasonCode
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """Too many of the last answers came after their deadline."""
+
+    model: ModelName
+    crossing: Crossing
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +319,25 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A frame that no loaded artifact could answer: it is lost."""
+    """A frame that no loaded artifact could answer: it is lost.
 
-    model: ModelName
+    Attributes:
+        model: ``None``: something else that the whole process could not do.
+    """
+
+    model: ModelName | None
     text: str
 
 
-Reply = Ready | Unusable | Serving | NotServing | Watched | Collected | Fault
+Reply = (
+    Ready
+    | Unusable
+    | Serving
+    | NotServing
+    | Prepared
+    | NotPrepared
+    | Watched
+    | Overdue
+    | Collected
+    | Fault
+)

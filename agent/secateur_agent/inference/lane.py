@@ -6,20 +6,32 @@ no frame waits for a swap and none is answered by half of each.
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from secateur_agent.core import guard
 from secateur_agent.core.telemetry import LaneReport
 from secateur_agent.engine import InvokeError, LoadedModel, Tensor
-from secateur_agent.inference.commands import Fault, LaneSpec, Load, Reply, Watch, Watched
+from secateur_agent.inference.commands import Fault, LaneSpec, Load, Overdue, Reply, Watch
 from secateur_agent.inference.frame import Answered, Frame, Unanswered
 from secateur_agent.inference.intake import Intake
 from secateur_agent.inference.meter import Meter
+from secateur_agent.inference.realtime import Realtime, prepare_hot_thread
+from secateur_agent.inference.trial import Trial
+from secateur_agent.inference.turnstile import Turnstile
+from secateur_protocols.ota import ReasonCode
 
 TAKE_S = 0.5
 """How long a lane waits for a frame before it looks whether it is to stop, seconds."""
+
+RECENT = 64
+"""Inferences of an artifact whose times are kept, to judge the next artifact by."""
+
+OVERDUE_S = 0.2
+"""Between two reports of too many late answers, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +42,13 @@ class Serving:
         warm_s: Median time of one inference while it was warmed up, back to back. It is
             what a simulated slow-down multiplies: the noise of a single inference, and
             its cold caches after a pause, would be multiplied with it.
+        recent_ms: How long its last inferences took, without waiting.
     """
 
     load: Load
     model: LoadedModel
     warm_s: float
-
-
-@dataclass(slots=True)
-class _Probation:
-    watch: Watch
-    ends_s: float
-    answered: int = 0
-    faults: int = 0
-    detail: str = ""
+    recent_ms: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
 
 
 class Lane(threading.Thread):
@@ -55,21 +60,41 @@ class Lane(threading.Thread):
         intake: Intake,
         slowdown: float,
         reply: Callable[[Reply], None],
+        *,
+        turnstile: Turnstile | None = None,
+        realtime: Realtime,
     ) -> None:
+        """Make it; nothing is answered before `start`.
+
+        Args:
+            spec: What was configured.
+            intake: What waits to be answered.
+            slowdown: Of a simulated device; 1 on a real one.
+            reply: Called with what the control process is told.
+            turnstile: Shared by all lanes. ``None``: each infers when it likes.
+            realtime: What the hot loop's thread is to ask of the system.
+        """
         super().__init__(name=f"lane-{spec.model}", daemon=True)
         self.spec = spec
         self.intake = intake
         self.slowdown = slowdown
         self.meter = Meter(spec.deadline_ms)
         self._reply = reply
+        self._turnstile = turnstile
+        self._realtime = realtime
         self._stopping = threading.Event()
         self._can_serve = threading.Event()
         self._serving: Serving | None = None
         self._previous: Serving | None = None
-        self._probation: _Probation | None = None
+        self._standby: Serving | None = None
+        self._trial: Trial | None = None
+        self._recent_misses = 0
+        self._overdue_at_s = 0.0
 
     def run(self) -> None:
         """Answer frames until stopped."""
+        for problem in prepare_hot_thread(self._realtime):
+            self._reply(Fault(self.spec.model, problem))
         while not self._stopping.is_set():
             if self._can_serve.wait(TAKE_S) and (frame := self.intake.take(TAKE_S)) is not None:
                 self._answer(frame)
@@ -91,32 +116,51 @@ class Lane(threading.Thread):
             self._previous = self._serving
         self._become(candidate)
 
+    def stand_by(self, prepared: Serving | None) -> None:
+        """Keep an artifact loaded and warm; let go of the one that stood by before."""
+        self._standby = prepared
+
+    def take_standby(self, digest: str) -> Serving | None:
+        """Give what stands by, if it is this artifact; then nothing stands by."""
+        standby = self._standby
+        if standby is None or standby.load.digest != digest:
+            return None
+        self._standby = None
+        return standby
+
     def settle(self) -> None:
         """Let go of the artifact before the one that serves."""
         self._previous = None
 
-    def restore(self, digest: str | None) -> None:
-        """Let the artifact of this digest answer again if it is loaded."""
-        self._probation = None
-        previous = self._previous
-        if digest is None:
-            self._can_serve.clear()
-            self._serving = None
-        elif self._serving is not None and self._serving.load.digest == digest:
-            return
-        elif previous is not None and previous.load.digest == digest:
-            self._become(previous)
+    def restore(self, digest: str | None) -> bool:
+        """Let the artifact of this digest answer again; if it is gone, nothing answers.
+
+        Returns:
+            Whether what answers now is what was asked for.
+        """
+        self._trial = None
+        serving, previous = self._serving, self._previous
         self._previous = None
+        if digest is not None and serving is not None and serving.load.digest == digest:
+            return True
+        if digest is not None and previous is not None and previous.load.digest == digest:
+            self._become(previous)
+            return True
+        self._can_serve.clear()
+        self._serving = None
+        return digest is None
 
     def watch(self, watch: Watch) -> None:
         """Report once on the next answers."""
-        self._probation = _Probation(watch, time.monotonic() + watch.limit_s)
+        previous = self._previous
+        before_ms = list(previous.recent_ms) if previous is not None else []
+        self._trial = Trial(watch, incumbent_ms=before_ms)
 
-    def check_probation(self) -> None:
+    def check_trial(self) -> None:
         """Report on a watch whose time is over, also when no frame comes."""
-        probation = self._probation
-        if probation is not None and time.monotonic() >= probation.ends_s:
-            self._end_probation(probation)
+        trial = self._trial
+        if trial is not None and trial.is_over():
+            self._end_trial(trial)
 
     def report(self) -> LaneReport | None:
         """Give this period and begin another; ``None`` while nothing serves."""
@@ -134,10 +178,11 @@ class Lane(threading.Thread):
             p50_ms=period.p50_ms,
             p95_ms=period.p95_ms,
             p99_ms=period.p99_ms,
+            p999_ms=period.p999_ms,
             since_switch_s=period.since_switch_s,
             offered=self.intake.offered,
             answered=period.answered,
-            dropped=self.intake.dropped,
+            dropped=self.intake.dropped + period.dropped,
             lost=period.lost,
             deadline_misses=period.deadline_misses,
             switches=period.switches,
@@ -146,6 +191,7 @@ class Lane(threading.Thread):
 
     def _become(self, serving: Serving) -> None:
         self._serving = serving
+        self._recent_misses = 0
         self.meter.switched()
         self._can_serve.set()
         # Not earlier: without an artifact nothing is offered, so nothing is lost.
@@ -156,6 +202,24 @@ class Lane(threading.Thread):
         if serving is None:
             self._lose(frame, "nothing serves")
             return
+        due_s = frame.arrived_s + self.meter.deadline_ms / 1e3
+        if self.spec.drops_late and time.monotonic() > due_s:
+            self.meter.dropped_late()
+            if frame.settle is not None:
+                frame.settle(Unanswered("its deadline has passed", is_dropped=True))
+            self._count_miss(is_late=True)
+            return
+        if self._turnstile is None:
+            self._answer_with(serving, frame)
+            return
+        self._turnstile.enter(due_s)
+        try:
+            self._answer_with(serving, frame)
+        finally:
+            self._turnstile.leave()
+
+    def _answer_with(self, serving: Serving, frame: Frame) -> None:
+        started_s = time.monotonic()
         try:
             outputs = self._infer(serving, frame)
         except (InvokeError, ValueError) as error:
@@ -163,23 +227,42 @@ class Lane(threading.Thread):
             if answered is None:
                 return
             serving, outputs = answered
-        latency_ms = (time.monotonic() - frame.arrived_s) * 1e3
+        now_s = time.monotonic()
+        inference_ms = (now_s - started_s) * 1e3
+        latency_ms = (now_s - frame.arrived_s) * 1e3
         if frame.settle is not None:
             frame.settle(Answered(serving.load, serving.model, outputs, latency_ms))
+        serving.recent_ms.append(inference_ms)
         is_correct = None if frame.label is None else int(outputs[0].argmax()) == frame.label
         self.meter.answered(serving.load.level, latency_ms, is_correct=is_correct)
-        probation = self._probation
-        if probation is not None:
-            probation.answered += 1
-            if probation.answered >= probation.watch.count:
-                self._end_probation(probation)
+        trial = self._trial
+        if trial is not None and trial.answered(inference_ms):
+            self._end_trial(trial)
+        self._count_miss(is_late=latency_ms > self.meter.deadline_ms)
+
+    def _count_miss(self, *, is_late: bool) -> None:
+        """Say so at once when too many of the last answers were late."""
+        self._recent_misses = guard.count_miss(self._recent_misses, is_late=is_late)
+        if not is_late or not guard.has_too_many_misses(
+            self._recent_misses, self.spec.miss_ratio
+        ):
+            return
+        now_s = time.monotonic()
+        if now_s - self._overdue_at_s >= OVERDUE_S:
+            self._overdue_at_s = now_s
+            late = self._recent_misses.bit_count()
+            detail = f"{late} of {guard.MISS_WINDOW} later than {self.meter.deadline_ms:.3g} ms"
+            self._reply(
+                Overdue(self.spec.model, guard.Crossing(ReasonCode.SLO_LATENCY, detail))
+            )
 
     def _infer(self, serving: Serving, frame: Frame) -> tuple[Tensor, ...]:
         inputs = [serving.model.inputs[0].encode(frame.sample)]
         outputs = serving.model.infer(inputs)
-        if outputs[0].dtype.kind == "f" and not np.isfinite(outputs[0]).all():
-            msg = "output is not finite"
-            raise InvokeError(msg)
+        for output in outputs:
+            if output.dtype.kind == "f" and not np.isfinite(output).all():
+                msg = "output is not finite"
+                raise InvokeError(msg)
         self._simulate(serving.warm_s)
         return outputs
 
@@ -192,11 +275,10 @@ class Lane(threading.Thread):
         self, frame: Frame, problem: str
     ) -> tuple[Serving, tuple[Tensor, ...]] | None:
         """Let the artifact before answer a frame that the candidate could not."""
-        probation, previous = self._probation, self._previous
-        if probation is not None:
-            probation.faults += 1
-            probation.detail = problem
-            self._end_probation(probation)
+        trial, previous = self._trial, self._previous
+        if trial is not None:
+            trial.failed(problem)
+            self._end_trial(trial)
         if previous is None:
             self._lose(frame, problem)
             return None
@@ -206,17 +288,9 @@ class Lane(threading.Thread):
             self._lose(frame, str(error))
             return None
 
-    def _end_probation(self, probation: _Probation) -> None:
-        self._probation = None
-        self._reply(
-            Watched(
-                ticket=probation.watch.ticket,
-                model=self.spec.model,
-                answered=probation.answered,
-                faults=probation.faults,
-                detail=probation.detail,
-            )
-        )
+    def _end_trial(self, trial: Trial) -> None:
+        self._trial = None
+        self._reply(trial.report(self.meter.deadline_ms))
 
     def _lose(self, frame: Frame, problem: str) -> None:
         self.meter.lost()

@@ -2,14 +2,10 @@
 
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass
 
-from secateur_agent.core.window import nearest_rank
+from secateur_agent.inference.histogram import Histogram
 from secateur_protocols.telemetry import MAX_HISTORY, Served
-
-MAX_LATENCIES = 8192
-"""Latencies kept per period for its ranks; of more, the newest count."""
 
 
 @dataclass(slots=True)
@@ -26,8 +22,10 @@ class Period:
     p50_ms: float | None
     p95_ms: float | None
     p99_ms: float | None
+    p999_ms: float | None
     since_switch_s: float
     answered: int
+    dropped: int
     lost: int
     deadline_misses: int
     switches: int
@@ -40,10 +38,11 @@ class Meter:
     def __init__(self, deadline_ms: float) -> None:
         self.deadline_ms = deadline_ms
         self._lock = threading.Lock()
-        self._latencies_ms: deque[float] = deque(maxlen=MAX_LATENCIES)
+        self._latencies = Histogram()
         self._levels: dict[int, _LevelCount] = {}
         self._switched_at_s = time.monotonic()
         self._answered = 0
+        self._dropped = 0
         self._lost = 0
         self._misses = 0
         self._switches = -1  # the first artifact is no switch
@@ -51,7 +50,7 @@ class Meter:
     def switched(self) -> None:
         """Another artifact answers from now on: its latencies start afresh."""
         with self._lock:
-            self._latencies_ms.clear()
+            self._latencies.clear()
             self._switched_at_s = time.monotonic()
             self._switches += 1
 
@@ -60,12 +59,18 @@ class Meter:
         with self._lock:
             self._answered += 1
             self._misses += latency_ms > self.deadline_ms
-            self._latencies_ms.append(latency_ms)
+            self._latencies.add(int(latency_ms * 1e3))
             count = self._levels.setdefault(level, _LevelCount())
             count.answered += 1
             if is_correct is not None:
                 count.labelled += 1
                 count.correct += is_correct
+
+    def dropped_late(self) -> None:
+        """Count a frame that was let go because its deadline had passed."""
+        with self._lock:
+            self._dropped += 1
+            self._misses += 1
 
     def lost(self) -> None:
         """Count a frame that nothing could answer."""
@@ -74,25 +79,31 @@ class Meter:
 
     def collect(self) -> Period:
         """Give what was measured and begin a new period."""
+        fresh = Histogram()
         with self._lock:
-            ordered = sorted(self._latencies_ms)
             levels, self._levels = self._levels, {}
-            self._latencies_ms.clear()
-            return Period(
-                p50_ms=_rank(ordered, 0.5),
-                p95_ms=_rank(ordered, 0.95),
-                p99_ms=_rank(ordered, 0.99),
-                since_switch_s=time.monotonic() - self._switched_at_s,
-                answered=self._answered,
-                lost=self._lost,
-                deadline_misses=self._misses,
-                switches=max(0, self._switches),
-                served=_served(levels),
-            )
+            latencies, self._latencies = self._latencies, fresh
+            answered, dropped, lost = self._answered, self._dropped, self._lost
+            misses, switches = self._misses, max(0, self._switches)
+            since_switch_s = time.monotonic() - self._switched_at_s
+        # The ranks are counted out here: the hot loop must not wait for them.
+        return Period(
+            p50_ms=_rank_ms(latencies, 0.5),
+            p95_ms=_rank_ms(latencies, 0.95),
+            p99_ms=_rank_ms(latencies, 0.99),
+            p999_ms=_rank_ms(latencies, 0.999),
+            since_switch_s=since_switch_s,
+            answered=answered,
+            dropped=dropped,
+            lost=lost,
+            deadline_misses=misses,
+            switches=switches,
+            served=_served(levels),
+        )
 
 
-def _rank(ordered: list[float], ratio: float) -> float | None:
-    return nearest_rank(ordered, ratio) if ordered else None
+def _rank_ms(latencies: Histogram, ratio: float) -> float | None:
+    return latencies.rank_us(ratio) / 1e3 if latencies.total else None
 
 
 def _served(levels: dict[int, _LevelCount]) -> tuple[Served, ...]:

@@ -102,9 +102,27 @@ def _measured(state: DeviceState, model: ModelName) -> ModelTelemetry | None:
 
 
 def _desired_level(state: DeviceState, model: ModelName, ref: LadderRef) -> int | None:
+    stepped = _stepped_level(state, model)
+    if stepped is not None:
+        return stepped
     for wish in state.desired.models if state.desired else ():
         if wish.model == model and wish.ladder.digest == ref.digest:
             return wish.level
+    return None
+
+
+def _stepped_level(state: DeviceState, model: ModelName) -> int | None:
+    """Find the level that a device chose alone, in answer to what was desired last.
+
+    It is taken for desired from then on: the device goes wider again only when a desired
+    state says another level than it did.
+    """
+    reported = state.reported
+    if reported is None or state.desired is None or state.desired.revision != reported.revision:
+        return None
+    for told in reported.models:
+        if told.model == model and told.stepped_down is not None:
+            return told.level
     return None
 
 

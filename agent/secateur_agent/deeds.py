@@ -1,0 +1,110 @@
+"""The long deeds of swaps and standbys, on worker threads: each answers with one event."""
+
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import assert_never
+
+from secateur_agent.adapters.clock import monotonic_s
+from secateur_agent.adapters.download import Progress
+from secateur_agent.adapters.updates import Updates
+from secateur_agent.core import swap
+from secateur_agent.errors import AgentError, TransientError
+from secateur_protocols.ids import ModelName
+from secateur_protocols.ota import OtaProgress
+
+WORKERS = 4
+"""Deeds at a time; more models than that wait their turn."""
+
+PROGRESS_S = 1.0
+"""At most one progress message per this time, seconds."""
+
+Deed = swap.Resolve | swap.Fetch | swap.Verify | swap.Probe
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """For whom a deed is done.
+
+    Attributes:
+        artifacts_url: Where blobs are.
+        is_urgent: Whether a swap waits for it, or only a standby.
+    """
+
+    model: ModelName
+    artifacts_url: str
+    is_urgent: bool
+
+
+class Deeds:
+    """Runs deeds beside the driver's loop."""
+
+    def __init__(self, updates: Updates, tell: Callable[[OtaProgress], None]) -> None:
+        """Make the workers.
+
+        Args:
+            updates: What the deeds are made of.
+            tell: Called on a worker with how far a download is.
+        """
+        self._updates = updates
+        self._tell = tell
+        self._told_at_s = 0.0
+        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="deed")
+
+    def start(self, deed: Deed, order: Order, answer: Callable[[swap.Answer], None]) -> None:
+        """Run a deed on a worker, which calls ``answer`` once."""
+        self._workers.submit(lambda: answer(self._run(deed, order)))
+
+    def stop(self) -> None:
+        """Begin no other deed. Those under way are not waited for: each can be cut."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self, deed: Deed, order: Order) -> swap.Answer:
+        try:
+            return self._do(deed, order)
+        except AgentError as error:
+            return swap.Failed(
+                ticket=deed.ticket,
+                reason=error.reason,
+                detail=str(error),
+                permanent=not isinstance(error, TransientError),
+                chance=random.random(),  # noqa: S311 - jitter, no secret
+            )
+
+    def _do(self, deed: Deed, order: Order) -> swap.Answer:
+        url = order.artifacts_url
+        match deed:
+            case swap.Resolve():
+                return swap.Resolved(deed.ticket, self._updates.resolve(deed.target, url))
+            case swap.Fetch():
+                self._updates.fetch(deed.artifact, url, self._progress(order.model, deed))
+            case swap.Verify():
+                self._updates.verify(deed.artifact)
+            case swap.Probe():
+                proof, detail = self._updates.probe(deed.artifact, is_urgent=order.is_urgent)
+                return swap.Proven(deed.ticket, proof, detail)
+            case _:
+                assert_never(deed)
+        return swap.Done(deed.ticket)
+
+    def _progress(self, model: ModelName, deed: swap.Fetch) -> Progress:
+        started_s = monotonic_s()
+
+        def tell(received: int, total: int) -> None:
+            now_s = monotonic_s()
+            if now_s - self._told_at_s < PROGRESS_S:
+                return
+            self._told_at_s = now_s
+            rate = received / max(now_s - started_s, 1e-3)
+            message = OtaProgress(
+                model=model,
+                digest=deed.artifact.digest,
+                received_bytes=received,
+                total_bytes=total,
+                rate_bytes_per_s=rate,
+                remaining_s=(total - received) / rate if rate else None,
+            )
+            self._tell(message)
+
+        return tell

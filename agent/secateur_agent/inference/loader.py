@@ -1,0 +1,159 @@
+"""Loads and warms artifacts off the hot path, and puts them where they answer."""
+
+import hashlib
+import queue
+import statistics
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from secateur_agent.engine import Engine, InvokeError, LoadError, Tensor
+from secateur_agent.errors import AgentError, PermanentError, TransientError
+from secateur_agent.inference.commands import (
+    NO_SWAP,
+    Load,
+    NotPrepared,
+    NotServing,
+    Prepare,
+    Prepared,
+    Release,
+    Reply,
+    Restore,
+    Serving,
+)
+from secateur_agent.inference.lane import Lane
+from secateur_agent.inference.lane import Serving as Loaded
+from secateur_agent.inference.realtime import collect
+from secateur_protocols.ota import ReasonCode
+
+WARM_UPS = 15
+"""Inferences before an artifact may answer: the first ones pay for memory and caches."""
+
+WARM_S = 0.1
+"""How long an artifact is warmed up at least, seconds: the median of a small model's first
+15 inferences, a millisecond in all, would tell more of the machine's mood than of it."""
+
+
+class Loader(threading.Thread):
+    """One thread that loads, in the order of the commands."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        threads: int,
+        lanes: Mapping[str, Lane],
+        reply: Callable[[Reply], None],
+    ) -> None:
+        super().__init__(name="loader", daemon=True)
+        self._engine = engine
+        self._threads = threads
+        self._lanes = lanes
+        self._reply = reply
+        self._swapping = threading.Lock()
+        # What is under way counts only if nothing was restored or released meanwhile.
+        self._restores: Counter[str] = Counter()
+        self._releases: Counter[str] = Counter()
+        self._waiting: queue.SimpleQueue[tuple[Load | Prepare, int]] = queue.SimpleQueue()
+
+    def load(self, load: Load) -> None:
+        """Let an artifact answer: at once if it stands by, else when it is loaded."""
+        lane = self._lanes[load.model]
+        with self._swapping:
+            standby = lane.take_standby(load.digest)
+            if standby is not None:
+                lane.replace(standby)
+        if standby is not None:
+            self._reply(Serving(load.ticket, load.model))
+        else:
+            self._waiting.put((load, self._restores[load.model]))
+
+    def prepare(self, prepare: Prepare) -> None:
+        """Load an artifact to stand by."""
+        model = prepare.load.model
+        self._releases[model] += 1
+        self._waiting.put((prepare, self._releases[model]))
+
+    def release(self, release: Release) -> None:
+        """Let go of what stands by, or is on its way there."""
+        with self._swapping:
+            self._releases[release.model] += 1
+            self._lanes[release.model].stand_by(None)
+
+    def restore(self, restore: Restore) -> None:
+        """Let an artifact answer again, and say so if it is gone."""
+        with self._swapping:
+            self._restores[restore.model] += 1
+            is_restored = self._lanes[restore.model].restore(restore.digest)
+        if not is_restored:
+            reason, detail = ReasonCode.LOAD_FAILED, "it is not loaded any more"
+            self._reply(NotServing(NO_SWAP, restore.model, reason, detail))
+
+    def run(self) -> None:
+        """Load what waits, for ever."""
+        while True:
+            command, number = self._waiting.get()
+            if isinstance(command, Prepare):
+                self._reply(self._prepare(command.load, number))
+            else:
+                self._reply(self._load(command, number))
+            collect()
+
+    def _load(self, load: Load, restores: int) -> Reply:
+        lane = self._lanes[load.model]
+        try:
+            loaded = _warm(self._engine, self._threads, load, lane.intake.sample)
+        except AgentError as error:
+            return NotServing(load.ticket, load.model, error.reason, str(error))
+        with self._swapping:
+            if restores != self._restores[load.model]:
+                reason = ReasonCode.SUPERSEDED
+                return NotServing(load.ticket, load.model, reason, "restored meanwhile")
+            lane.replace(loaded)
+        return Serving(load.ticket, load.model)
+
+    def _prepare(self, load: Load, releases: int) -> Reply:
+        lane = self._lanes[load.model]
+        try:
+            loaded = _warm(self._engine, self._threads, load, lane.intake.sample)
+        except AgentError as error:
+            return NotPrepared(load.ticket, load.model, error.reason, str(error))
+        with self._swapping:
+            if releases != self._releases[load.model]:
+                reason = ReasonCode.SUPERSEDED
+                return NotPrepared(load.ticket, load.model, reason, "released meanwhile")
+            lane.stand_by(loaded)
+        return Prepared(load.ticket, load.model)
+
+
+def _warm(engine: Engine, threads: int, load: Load, sample: Tensor | None) -> Loaded:
+    """Load an artifact from bytes that hash to its digest, and run it a few times.
+
+    Without a sample it is zeros that it is run on.
+    """
+    try:
+        artifact = Path(load.path).read_bytes()
+        if hashlib.sha256(artifact).hexdigest() != load.digest:
+            raise TransientError("damaged on disk", ReasonCode.DIGEST_MISMATCH)
+        model = engine.load(artifact, threads)
+        first = model.inputs[0]
+        inputs = [
+            first.encode(np.zeros(first.shape, first.dtype) if sample is None else sample)
+        ]
+        times_s: list[float] = []
+        while len(times_s) < WARM_UPS or sum(times_s) < WARM_S:
+            started_s = time.perf_counter()
+            model.infer(inputs)
+            times_s.append(time.perf_counter() - started_s)
+    except OSError as error:
+        raise TransientError(f"{error.strerror}", ReasonCode.LOAD_FAILED) from error
+    except LoadError as error:
+        raise PermanentError(str(error), ReasonCode.LOAD_FAILED) from error
+    except (InvokeError, ValueError) as error:
+        raise PermanentError(str(error), ReasonCode.WARMUP_FAILED) from error
+    except MemoryError as error:
+        raise TransientError("out of memory", ReasonCode.OOM) from error
+    return Loaded(load, model, statistics.median(times_s))
