@@ -168,8 +168,8 @@ def _give_way(*, is_urgent: bool) -> None:
 
 
 def _limit(memory_limit_bytes: int | None) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 5))
+    _lower(resource.RLIMIT_CORE, 0)
+    _lower(resource.RLIMIT_CPU, CPU_S)
     if memory_limit_bytes is None:
         available = _kilobytes("/proc/meminfo", "MemAvailable")
         memory_limit_bytes = None if available is None else int(available * MEMORY_SHARE)
@@ -178,8 +178,14 @@ def _limit(memory_limit_bytes: int | None) -> None:
         return
     # The data segment and not the address space: the engine reserves gigabytes of addresses
     # that it never touches.
-    limit = used + memory_limit_bytes
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    _lower(resource.RLIMIT_DATA, used + memory_limit_bytes)
+
+
+def _lower(kind: int, limit: int) -> None:
+    """Set a limit, but never above one that holds already."""
+    _, hard = resource.getrlimit(kind)
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(kind, (limit, hard))
 
 
 def _resident_bytes() -> int | None:
