@@ -9,6 +9,8 @@ from typing import Self
 
 import psutil
 
+from support.waiting import wait_until
+
 AGENT_TOML = """\
 device = "meter-7"
 state_dir = {state_dir}
@@ -96,11 +98,14 @@ class AgentProcess:
         return psutil.Process(self.pid).children(recursive=True)
 
     def inference(self) -> psutil.Process:
-        """Find the inference process."""
-        found = [
-            child for child in self.children() if "secateur_agent.inference" in child.cmdline()
-        ]
-        assert len(found) == 1
+        """Wait until there is an inference process, and give it."""
+        found: list[psutil.Process] = []
+
+        def is_there() -> bool:
+            found[:] = [each for each in self.children() if _is_inference(each)]
+            return len(found) == 1
+
+        wait_until(is_there)
         return found[0]
 
     def stop(self) -> int:
@@ -120,3 +125,10 @@ class AgentProcess:
         self._process = None
         _, alive = psutil.wait_procs(children, timeout=STOP_S)
         assert alive == [], "an orphan outlived the agent"
+
+
+def _is_inference(process: psutil.Process) -> bool:
+    try:
+        return "secateur_agent.inference" in process.cmdline()
+    except psutil.Error:  # it has just ended
+        return False
