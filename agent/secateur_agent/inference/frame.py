@@ -7,9 +7,9 @@ from secateur_agent.engine import LoadedModel, Tensor
 from secateur_agent.inference.commands import Load
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answered:
-    """What one artifact made of one frame.
+    """What one artifact made of one frame. Not frozen, for the reason that `Frame` has.
 
     Attributes:
         load: Which artifact it was.

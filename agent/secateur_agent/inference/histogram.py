@@ -23,7 +23,10 @@ class Histogram:
 
     def add(self, latency_us: int) -> None:
         """Count one latency, microseconds."""
-        self._counts[_bucket(latency_us)] += 1
+        value = min(max(latency_us, 0), MOST_US)
+        shift = value.bit_length() - PART_BITS - 1
+        bucket = (shift << PART_BITS) + (value >> shift) if shift > 0 else value
+        self._counts[bucket] += 1
         self.total += 1
 
     def rank_us(self, ratio: float) -> int:
@@ -48,17 +51,6 @@ class Histogram:
             if left <= 0 and count:
                 return _highest_us(bucket)
         return MOST_US
-
-    def clear(self) -> None:
-        """Forget everything that was counted."""
-        self._counts = [0] * _BUCKETS
-        self.total = 0
-
-
-def _bucket(latency_us: int) -> int:
-    value = min(max(latency_us, 0), MOST_US)
-    shift = max(0, value.bit_length() - PART_BITS - 1)
-    return (shift << PART_BITS) + (value >> shift)
 
 
 def _highest_us(bucket: int) -> int:

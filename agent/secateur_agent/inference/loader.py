@@ -27,7 +27,7 @@ from secateur_agent.inference.commands import (
 )
 from secateur_agent.inference.lane import Lane
 from secateur_agent.inference.lane import Serving as Loaded
-from secateur_agent.inference.realtime import collect
+from secateur_agent.inference.realtime import collect, prepare_background_thread
 from secateur_protocols.ota import ReasonCode
 
 WARM_UPS = 15
@@ -94,6 +94,7 @@ class Loader(threading.Thread):
 
     def run(self) -> None:
         """Load what waits, for ever."""
+        prepare_background_thread()
         while True:
             command, number = self._waiting.get()
             if isinstance(command, Prepare):
