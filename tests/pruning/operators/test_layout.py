@@ -227,6 +227,14 @@ def test_a_reshape_whose_shape_is_packed(asks_channels: bool) -> None:  # noqa: 
     assert all(group.frozen for group in channels.groups)
 
 
+def test_channels_whose_number_is_an_output_stay() -> None:
+    net = Network()
+    x = begin(net, np.arange(6))
+    asked = net.op("SHAPE", x, outType=2)
+    _, channels = follow(net.finish(net.conv(x, draw(3, 4, 1, 1, 6)), asked))
+    assert all(group.frozen for group in channels.groups)
+
+
 def test_a_shuffle_of_channels_is_followed() -> None:
     def build(keep: Keep) -> bytes:
         net = Network()

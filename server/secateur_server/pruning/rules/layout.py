@@ -21,20 +21,25 @@ def reshape(flow: Flow, operator: Operator) -> None:
 
 def shape(flow: Flow, operator: Operator) -> None:
     """Whoever asks for the length of an axis with channels would get another answer."""
-    source = operator.inputs[0]
-    asked = set()
-    for user in flow.graph.users(operator.outputs[0]):
+    source, output = operator.inputs[0], operator.outputs[0]
+    every = range(flow.rank(source))
+    asked = set(every if output in flow.graph.outputs else ())
+    for user in flow.graph.users(output):
         asked.update(_asked_axes(flow, flow.graph.operators[user], flow.rank(source)))
     if any(flow.ids(source, axis).any() for axis in asked):
         raise CannotFollowError("its result depends on how many channels there are")
-    for axis in range(flow.rank(source)):
+    for axis in every:
         flow.ids(source, axis)
 
 
 def _asked_axes(flow: Flow, user: Operator, rank: int) -> set[int]:
     """Give the elements of a shape that an operator takes; of an unknown one all."""
     starts = flow.graph.values(user.inputs[1]) if len(user.inputs) > 1 else None
-    if user.kind not in {"STRIDED_SLICE", "SLICE"} or starts is None:
+    is_plain = user.kind == "SLICE"
+    if user.kind == "STRIDED_SLICE" and not user.options.beginMask:
+        stride = flow.graph.values(user.inputs[3])
+        is_plain = stride is not None and int(np.ravel(stride)[0]) == 1
+    if starts is None or not is_plain:
         return set(range(rank))
     begin, length = int(np.ravel(starts)[0]), int(np.prod(flow.shape(user.outputs[0])))
     return {axis % rank for axis in range(begin, begin + length)}
