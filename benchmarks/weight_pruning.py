@@ -70,9 +70,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="Fewer samples, two sparsities.")
     quick = parser.parse_args().quick
-    results = {name: measure(subject(name, quick=quick), quick=quick) for name in MODELS}
-    for name, found in results.items():
-        show(name, found)
+    results = {}
+    for name in MODELS:
+        results[name] = measure(subject(name, quick=quick), quick=quick)
+        show(name, results[name])
     print(json.dumps(results))
 
 
@@ -157,7 +158,7 @@ def show(name: str, found: dict[str, Any]) -> None:
             if words != "bytes"
         ]
         print(
-            f"| {name} ({found['dense']:.2f}) | {float(sparsity):.0%} | {' | '.join(cells)} |"
+            f"| {name} ({found['dense']:.3f}) | {float(sparsity):.0%} | {' | '.join(cells)} |"
         )
     for sparsity, ways in found["sparsities"].items():
         size = ways["bytes"]

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secateur_server.pruning.weight import elimination
 from secateur_server.pruning.weight.elimination import DAMPING, elimination_losses
 from secateur_server.pruning.weight.masked import Keep, Matrix, Problem, solve_masked
 from secateur_server.pruning.weight.rounding import round_to_codes
@@ -101,6 +102,30 @@ def test_elimination_never_looks_at_the_sign(seed: int, features: int) -> None:
     flipped = np.where(np.arange(features) % 2, -1.0, 1.0)[:, None]
     mirrored = problem.xx * flipped * flipped.T
     assert np.allclose(losses, elimination_losses(mirrored, flipped * weights), rtol=1e-3)
+
+
+@given(seeds)
+def test_where_a_part_of_the_outputs_speaks_for_all_losses_are_of_the_same_size(
+    seed: int,
+) -> None:
+    problem, weights = stated(seed, 8, 40), weights_of(seed, 8, 40)
+    exact = elimination_losses(problem.xx, weights)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(elimination, "MAX_WORK", 10 * 8**3)
+        guessed = elimination_losses(problem.xx, weights)
+    assert guessed.min() >= 0
+    assert 0.2 < np.median(guessed) / np.median(exact) < 5
+    order = (
+        (
+            weights**2
+            / np.diag(np.linalg.inv(problem.xx + 1e-2 * np.trace(problem.xx) / 8 * np.eye(8)))[
+                :, None
+            ]
+        )
+        .ravel()
+        .argsort()
+    )
+    assert (np.diff(guessed.ravel()[order]) >= -1e-3 * guessed.max()).all()
 
 
 @given(seeds, sizes)

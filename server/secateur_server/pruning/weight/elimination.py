@@ -20,8 +20,12 @@ CHUNK_BYTES = 1 << 26
 AT_ONCE = 1 / 32
 """Share of an output's weights that leave together in one step."""
 
-MAX_FEATURES = 2048
-"""Each output has an inverse of its own, so time grows with the cube of the features."""
+MAX_FEATURES = 8192
+"""Wider operators are not looked at: one inverse alone would take minutes."""
+
+MAX_WORK = 1e11
+"""Of outputs times features cubed, what elimination takes: beyond, a part of the outputs
+speaks for the others."""
 
 Single = npt.NDArray[np.float32]
 
@@ -43,12 +47,36 @@ def elimination_losses(xx: Matrix, weights: Matrix) -> Matrix:
     damped = xx + DAMPING * np.multiply.outer(np.maximum(mean, 1e-12), np.eye(features))
     inverse = np.linalg.inv(damped).astype(np.float32)
     inverses = np.broadcast_to(inverse, (outputs, features, features))
-    losses = np.empty((outputs, features))
-    step = max(1, CHUNK_BYTES // (4 * features * features))
-    for first in range(0, outputs, step):
+    most = max(1, int(MAX_WORK / features**3))
+    if most >= outputs:
+        return _by_chunks(inverses, weights.T.astype(np.float32)).T
+    alone = weights**2 / np.maximum(np.einsum("off->fo", inverses), 1e-30)
+    asked = np.linspace(0, outputs - 1, most).astype(int)
+    exact = _by_chunks(inverses[asked], weights.T[asked].astype(np.float32))
+    return _translate(alone, alone[:, asked], exact)
+
+
+def _translate(alone: Matrix, some: Matrix, exact: Matrix) -> Matrix:
+    """Give losses of weights that were looked at alone as elimination would give them.
+
+    Args:
+        alone: What each weight costs if it is the only one to leave.
+        some: Those of which elimination is known.
+        exact: What it says of them. A weight gets the loss of the same rank.
+    """
+    losses = np.interp(alone, np.sort(some, axis=None), np.sort(exact, axis=None))
+    # Beyond the largest that is known the order is still that of the losses alone.
+    return np.asarray(losses + alone * 1e-6)
+
+
+def _by_chunks(inverses: Single, weights: Single) -> Matrix:
+    """Eliminate in all outputs, as many at a time as fit into the cache."""
+    losses = np.empty(weights.shape)
+    step = max(1, CHUNK_BYTES // (4 * weights.shape[1] ** 2))
+    for first in range(0, len(losses), step):
         part = slice(first, first + step)
-        losses[part] = _eliminate(inverses[part], weights.T[part].astype(np.float32))
-    return losses.T
+        losses[part] = _eliminate(inverses[part], weights[part])
+    return losses
 
 
 def _eliminate(inverse: Single, weights: Single) -> Matrix:
