@@ -13,7 +13,7 @@ from secateur_server.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from secateur_protocols.manifest import Accuracy, Ladder
+    from secateur_protocols.manifest import Accuracy, Ladder, Precision
     from secateur_server.pruning.distillation.options import DistillRequest
 
 Word = TypeVar("Word", bound=StrEnum)
@@ -85,6 +85,10 @@ def prune(
     floor: Annotated[
         float | None, typer.Option(help="Leave out levels less accurate than this.")
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(help="Of a float32 model's levels: float32, int8, or both: float32,int8."),
+    ] = "float32",
     scope: Annotated[
         str, typer.Option(help="magnitude: a share of each layer's or of all: layer, network.")
     ] = "network",
@@ -156,6 +160,7 @@ def prune(
             out_dir=out,
             method=method,
             options=options,
+            precisions=_precisions(precision),
             floor=floor,
             distill=distillation,
             allow_overlap=allow_overlap,
@@ -253,6 +258,17 @@ def _method(method: str | None, given: dict[str, Any]) -> tuple[str, float | Non
             raise InputError(f"--method {method} takes --{' or --'.join(takes)}, not --{name}")
     is_number = bool(asked) and asked[0] not in {"budget", "count"}
     return method, given[asked[0]] if is_number else None
+
+
+def _precisions(text: str) -> "frozenset[Precision]":
+    from secateur_protocols.manifest import Precision
+
+    known = {Precision.FLOAT32.value: Precision.FLOAT32, Precision.INT8.value: Precision.INT8}
+    words = [word.strip() for word in text.split(",")]
+    unknown = [word for word in words if word not in known]
+    if unknown:
+        raise InputError(f"--precision {unknown[0]!r} is none of {', '.join(known)}")
+    return frozenset(known[word] for word in words)
 
 
 def _meant(option: str) -> str:

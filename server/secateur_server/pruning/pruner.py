@@ -4,14 +4,14 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from secateur_protocols.manifest import Encoding, Ladder, Precision
 from secateur_server.errors import InputError, NothingToDoError, ServerError
 from secateur_server.pruning.apply import apply
-from secateur_server.pruning.candidates import Candidate, Judged, judge, write_down
+from secateur_server.pruning.candidates import Candidate, Judged, LeftOut, judge, write_down
 from secateur_server.pruning.channels import Channels
 from secateur_server.pruning.cost import total_macs, total_parameters
 from secateur_server.pruning.distillation.extra import require_jax
@@ -22,6 +22,7 @@ from secateur_server.pruning.flatbuffer import read_model, write_model
 from secateur_server.pruning.graph import Graph, read_graph
 from secateur_server.pruning.linear import layout, weights_of
 from secateur_server.pruning.methods import find_method
+from secateur_server.pruning.precision import CannotQuantizeError, check_quantizer, int8_twin
 from secateur_server.pruning.samples import Samples, check_apart, read_samples
 from secateur_server.pruning.sparse.storage import densified, store_sparsely
 from secateur_server.pruning.sparse.twins import Storing, requirements
@@ -39,6 +40,8 @@ class PruneRequest:
         out_dir: A folder that is not there yet, or empty.
         method: By name, as in `methods`.
         options: What is asked of the method.
+        precisions: Of the levels: float32, int8 (of a float32 network, by post-training
+            quantization), or both. Of a network in another precision, its own.
         floor: Levels less accurate than this are left out.
         distill: Whether and how the levels are distilled. ``None``: they are not.
         allow_overlap: Whether samples may both calibrate and evaluate.
@@ -52,6 +55,7 @@ class PruneRequest:
     out_dir: Path
     method: str = "network"
     options: Options = field(default_factory=Options)
+    precisions: frozenset[Precision] = frozenset({Precision.FLOAT32})
     floor: float | None = None
     distill: DistillRequest | None = None
     allow_overlap: bool = False
@@ -92,10 +96,12 @@ def prune(request: PruneRequest) -> Ladder:
         options=request.options,
         progress=request.progress,
     )
+    _check_precisions(request, graph)
     dense = replace(_dense(task), content=given.content, encoding=encoding)
     improve = _distiller(request, task, evaluation)
     narrower = (improve(pruned, level) for level, pruned in enumerate(method(task), start=1))
     candidates = [dense, *(candidate for each in narrower for candidate in _candidates(each))]
+    candidates, refused = _in_precisions(request, task, candidates)
     judged = _judge(request, graph, candidates, evaluation)
     name = request.model or _legal_name(request.model_path)
     ladder, files = write_down(
@@ -105,7 +111,7 @@ def prune(request: PruneRequest) -> Ladder:
         version=request.version,
         threads=request.options.threads,
     )
-    files["report.json"] = _report(judged, task.channels)
+    files["report.json"] = _report((*judged.left_out, *refused), task.channels)
     _write(request.out_dir, files)
     return ladder
 
@@ -141,6 +147,17 @@ def _distiller(
     if not request.allow_overlap:
         check_apart(samples, evaluation)
     return Distiller(request.distill, task, samples)
+
+
+def _check_precisions(request: PruneRequest, graph: Graph) -> None:
+    if Precision.INT8 not in request.precisions:
+        return
+    if precision_of(graph) is not Precision.FLOAT32:
+        raise InputError(
+            f"--precision int8 takes a float32 model, {request.model_path} is "
+            f"{precision_of(graph)} and stays so"
+        )
+    check_quantizer()
 
 
 def _dense(task: Task) -> Candidate:
@@ -191,9 +208,33 @@ def _judge(
     return judged
 
 
-def _report(judged: Judged, channels: Channels) -> bytes:
+def _in_precisions(
+    request: PruneRequest, task: Task, candidates: list[Candidate]
+) -> tuple[list[Candidate], list[LeftOut]]:
+    """Add int8 twins, and let go of float32 ones but the dense one, as asked."""
+    if Precision.INT8 not in request.precisions:
+        return candidates, []
+    found, refused = candidates[:1], []
+    for done, candidate in enumerate(candidates):
+        request.progress(done / len(candidates), f"quantizing {candidate.rule}")
+        if candidate.precision in request.precisions and done > 0:
+            found.append(candidate)
+        if candidate.encoding is Encoding.SPARSE:
+            continue
+        rule = f"{candidate.rule}, int8"
+        try:
+            content = int8_twin(candidate.content, task.feeds)
+        except CannotQuantizeError as error:
+            refused.append(LeftOut(rule, str(error)))
+        else:
+            twin = replace(candidate, rule=rule, content=content, precision=Precision.INT8)
+            found.append(twin)
+    return found, refused
+
+
+def _report(left_out: Iterable[LeftOut], channels: Channels) -> bytes:
     report = {
-        "left_out": [asdict(each) for each in judged.left_out],
+        "left_out": [asdict(each) for each in left_out],
         "not_followed": [asdict(each) for each in channels.frozen],
     }
     return json.dumps(report, indent=1).encode()

@@ -1,0 +1,70 @@
+"""Int8 versions: the same inputs and outputs, smaller, and close to the float network."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from secateur_protocols.manifest import Ladder
+from secateur_server.cli import app
+from secateur_server.pruning.flatbuffer import Source
+from secateur_server.pruning.graph import read_graph
+from secateur_server.pruning.precision import int8_twin
+from support import architectures
+from support.tiny_models import run
+
+DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
+
+
+@pytest.mark.parametrize("name", ["resnet", "mobilenet_v2", "convolutional_autoencoder"])
+def test_an_int8_twin_takes_and_gives_what_the_float_network_does(name: str) -> None:
+    content = getattr(architectures, name)()
+    graph = read_graph(Source(Path(name), content).tree())
+    random = np.random.default_rng(0)
+    feeds = {
+        k: random.normal(size=(32, *graph.tensors[k].shape)).astype(np.float32)
+        for k in graph.inputs
+    }
+    twin = int8_twin(content, feeds)
+    after = read_graph(Source(Path(name), twin).tree())
+    for before, now in ((graph.inputs, after.inputs), (graph.outputs, after.outputs)):
+        assert [after.tensors[k].dtype for k in now] == [graph.tensors[k].dtype for k in before]
+        assert [after.tensors[k].shape for k in now] == [graph.tensors[k].shape for k in before]
+    assert any(tensor.dtype == np.int8 for tensor in after.tensors)
+    sample = [rows[0] for rows in feeds.values()]
+    for wanted, found in zip(run(content, *sample), run(twin, *sample), strict=True):
+        spread = float(np.ptp(wanted)) + 1e-6
+        assert np.abs(wanted - found).max() < 0.3 * spread
+
+
+def test_a_ladder_of_both_precisions_says_which_level_is_which(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        *("prune", str(DIGITS / "digits.tflite"), "--ratio", "0.5", "--json"),
+        *("--calibration", str(DIGITS / "calibration.npz")),
+        *("--evaluation", str(DIGITS / "evaluation.npz")),
+        *("--out", str(tmp_path / "out"), "--precision", "float32,int8"),
+    ]
+    assert app.run(arguments) == 0
+    ladder = Ladder.model_validate_json(capfd.readouterr().out)
+    assert ladder.levels[0].precision == "float32"
+    int8 = [level for level in ladder.levels if level.precision == "int8"]
+    assert int8
+    assert all(level.method.endswith(", int8") for level in int8)
+    assert min(level.size_bytes for level in int8) < ladder.levels[0].size_bytes / 2
+
+
+@pytest.mark.parametrize("precision", ["int4", "float32;int8", ""])
+def test_a_precision_that_is_none_is_refused(
+    tmp_path: Path, precision: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        *("prune", str(DIGITS / "digits.tflite"), "--precision", precision),
+        *("--calibration", str(DIGITS / "calibration.npz")),
+        *("--evaluation", str(DIGITS / "evaluation.npz")),
+        *("--out", str(tmp_path / "out")),
+    ]
+    assert app.run(arguments) == 2
+    assert "--precision" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
