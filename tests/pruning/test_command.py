@@ -110,10 +110,18 @@ def test_arrays_of_the_wrong_kind_are_refused(
         ("--levels", "1000"),
         ("--method", "magic"),
         ("--ratio", "0.5", "--sparsity", "0.5"),
+        ("--ratio", "0.5", "--rewrite", "sparse"),
+        ("--sparsity", "0.5", "--scope", "galaxy"),
+        ("--sparsity", "0.5", "--encoding", "zip"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(tmp_path: Path, more: tuple[str, ...]) -> None:
     assert_refused(prune(tmp_path / "out", *more))
+
+
+def test_what_sparse_kernels_cannot_take_is_named(tmp_path: Path) -> None:
+    refused = prune(tmp_path / "out", "--sparsity", "0.8", "--rewrite", "sparse")
+    assert_refused(refused, "CONV_2D #0", "no stem")
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:

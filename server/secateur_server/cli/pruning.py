@@ -127,6 +127,8 @@ def prune(
     }
     check_report(report)
     method, amount = _method(method, given)
+    if rewrite != "none" and not {"threshold", "sparsity"} & set(AMOUNTS.get(method, ())):
+        raise InputError(f"--rewrite is for weight pruning, not for --method {method}")
     from secateur_server.pruning.budget import Budget
     from secateur_server.pruning.pruner import PruneRequest
     from secateur_server.pruning.pruner import prune as run
