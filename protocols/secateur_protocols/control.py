@@ -11,7 +11,13 @@ from pydantic import AfterValidator, Field, JsonValue
 
 from secateur_protocols.ids import ClientId, DeviceId, ModelName, RequestId
 from secateur_protocols.message import Message
+from secateur_protocols.presence import Counter
 from secateur_protocols.telemetry import DeadlineMilliseconds, Level, Ratio
+
+QuietHours = Annotated[
+    str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$")
+]
+"""``HH:MM-HH:MM``, from and to, past midnight if the second is the earlier one."""
 
 
 class PolicyChange(Message):
@@ -24,6 +30,16 @@ class PolicyChange(Message):
     patience: Annotated[int, Field(ge=1, le=16)] | None = None
     """Periods that must agree before going wider."""
     pinned_level: Level | None = None
+    weight: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """How much this model's accuracy counts beside that of others on the same device."""
+    cpu_limit: Ratio | None = None
+    """Busy share of all cores that the device may reach."""
+    temperature_limit_c: Annotated[float, Field(ge=-100, le=250)] | None = None
+    """Narrower at once above it, degrees Celsius."""
+    battery_floor: Ratio | None = None
+    """Charge below which a device on battery is spared."""
+    quiet_hours: QuietHours | None = None
+    """UTC; nothing goes wider in them, so that nothing is fetched that can wait."""
 
 
 class ListDevices(Message):
@@ -42,14 +58,24 @@ class SetPolicy(Message):
     device: DeviceId | None = None
     model: ModelName | None = None
     change: PolicyChange
+    selector: Annotated[str, Field(max_length=2048)] | None = None
+    """Instead of ``device``: those with all of these labels, ``key=value,key=value``."""
     clear: bool = False
-    """Forget what was set before for this device and model, first."""
+    """Forget what was set before for just this scope, first."""
+    if_version: Counter | None = None
+    """Refuse if policy is not of this version any more: somebody else changed it."""
 
 
 class ShowPolicy(Message):
     """Ask for all policy that is set."""
 
     action: Literal["show_policy"] = "show_policy"
+
+
+class ShowStatus(Message):
+    """Ask how the coordinator and its fleet are: counts of what it knows, met and refused."""
+
+    action: Literal["show_status"] = "show_status"
 
 
 class AskRebirth(Message):
@@ -67,7 +93,8 @@ class Forget(Message):
 
 
 Action = Annotated[
-    ListDevices | SetPolicy | ShowPolicy | AskRebirth | Forget, Field(discriminator="action")
+    ListDevices | SetPolicy | ShowPolicy | ShowStatus | AskRebirth | Forget,
+    Field(discriminator="action"),
 ]
 
 

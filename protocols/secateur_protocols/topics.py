@@ -9,6 +9,8 @@
     secateur/v1/{site}/{device}/ota/progress          QoS 0  agent
     secateur/v1/{site}/{device}/event                 QoS 1  agent
     secateur/v1/{site}/_coordinator/status  retained  QoS 1  coordinator, broker by LWT
+    secateur/v1/{site}/_coordinator/status/{replica}
+                                            retained  QoS 1  one of several, likewise
     secateur/v1/{site}/_coordinator/rebirth           QoS 1  coordinator
     secateur/v1/{site}/_models/{model}      retained  QoS 1  coordinator
     secateur/v1/{site}/_control/request               QoS 1  operators
@@ -87,9 +89,13 @@ def parse_device_topic(topic: str) -> DeviceTopic:
         raise MalformedTopicError(topic) from None
 
 
-def coordinator_status(site: str) -> str:
-    """Spell where the coordinator says whether it is there. Retained, QoS 1."""
-    return f"{ROOT}/{site}/_coordinator/status"
+def coordinator_status(site: str, replica: str | None = None) -> str:
+    """Spell where a coordinator says whether it is there. Retained, QoS 1.
+
+    One of several has a topic of its own: there is one writer per topic (rule W1).
+    """
+    topic = f"{ROOT}/{site}/_coordinator/status"
+    return topic if replica is None else f"{topic}/{replica}"
 
 
 def rebirth(site: str) -> str:

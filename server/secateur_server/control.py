@@ -1,11 +1,14 @@
 """What operators ask for, and what is done about it."""
 
+from collections import Counter
 from collections.abc import Mapping
+from heapq import nsmallest
 from typing import Protocol, assert_never
 
 from pydantic import JsonValue
 
 from secateur_protocols.control import (
+    Action,
     AskRebirth,
     ControlRequest,
     ControlResponse,
@@ -13,13 +16,22 @@ from secateur_protocols.control import (
     ListDevices,
     SetPolicy,
     ShowPolicy,
+    ShowStatus,
 )
 from secateur_protocols.presence import PresenceState
+from secateur_server.core.coordinator import Context
 from secateur_server.core.fleet import DeviceState
-from secateur_server.core.policy import Policies, change_policy
+from secateur_server.core.inventory import Inventory
+from secateur_server.core.policy import Policies, Scope, change_policy, normalize_selector
+from secateur_server.counters import Counters
+from secateur_server.errors import TransientError
+from secateur_server.replicas import Alone, Replicas
 
 MAX_REASON = 200
 """Characters of a reason in a list: a page must fit a message."""
+
+MAX_STRANGERS = 20
+"""Unpublished models that are named."""
 
 
 class Coordinator(Protocol):
@@ -33,6 +45,22 @@ class Coordinator(Protocol):
     def policies(self) -> Policies:
         """All that operators have set."""
 
+    @property
+    def context(self) -> Context:
+        """What holds for every device."""
+
+    @property
+    def counters(self) -> Counters:
+        """What has come in."""
+
+    @property
+    def inventory(self) -> Inventory:
+        """Who is still missing."""
+
+    @property
+    def replicas(self) -> Replicas | Alone:
+        """Who else coordinates."""
+
     def set_policies(self, policies: Policies) -> None:
         """Let other policy hold from now on."""
 
@@ -43,43 +71,113 @@ class Coordinator(Protocol):
         """Forget a device."""
 
 
+class _RefusedError(Exception):
+    """A request that cannot be done, with the reason for who asked."""
+
+
 def answer(coordinator: Coordinator, request: ControlRequest) -> ControlResponse:
     """Do what is asked and say how it went."""
-    action = request.action
-    error: str | None = None
-    result: JsonValue = None
+    try:
+        result = _do(coordinator, request.action)
+    except (_RefusedError, TransientError) as error:
+        return ControlResponse(request_id=request.request_id, ok=False, error=str(error))
+    return ControlResponse(request_id=request.request_id, ok=True, result=result)
+
+
+def _do(coordinator: Coordinator, action: Action) -> JsonValue:
     match action:
         case ListDevices():
-            names = sorted(name for name in coordinator.devices if name > action.after)
-            page = names[: action.limit]
-            result = {
-                "devices": [_describe(coordinator.devices[name]) for name in page],
-                "more": len(names) > len(page),
-            }
+            return _list_devices(coordinator, action)
         case SetPolicy():
-            scope = (action.device, action.model)
-            coordinator.set_policies(
-                change_policy(
-                    coordinator.policies, scope, action.change, is_cleared=action.clear
-                )
-            )
+            _set_policy(coordinator, action)
         case ShowPolicy():
-            result = [
-                {"device": device, "model": model, **change.model_dump(exclude_none=True)}
-                for (device, model), change in coordinator.policies.items()
-            ]
+            return _show_policy(coordinator.policies)
+        case ShowStatus():
+            return describe_status(coordinator)
         case AskRebirth():
             coordinator.ask_rebirth(action.device)
         case Forget():
-            if action.device in coordinator.devices:
-                coordinator.forget(action.device)
-            else:
-                error = f"no device {action.device} is known: see 'secateur devices'"
+            if action.device not in coordinator.devices:
+                raise _RefusedError(
+                    f"no device {action.device} is known: see 'secateur devices'"
+                )
+            coordinator.forget(action.device)
         case _:
             assert_never(action)
-    return ControlResponse(
-        request_id=request.request_id, ok=error is None, error=error, result=result
+    return None
+
+
+def _list_devices(coordinator: Coordinator, action: ListDevices) -> JsonValue:
+    names = nsmallest(
+        action.limit + 1, (name for name in coordinator.devices if name > action.after)
     )
+    return {
+        "devices": [_describe(coordinator.devices[name]) for name in names[: action.limit]],
+        "more": len(names) > action.limit,
+    }
+
+
+def _set_policy(coordinator: Coordinator, action: SetPolicy) -> None:
+    before = coordinator.policies
+    if action.if_version is not None and action.if_version != before.version:
+        raise _RefusedError(
+            f"policy is of version {before.version}, not {action.if_version}: look again"
+        )
+    if action.device is not None and action.selector is not None:
+        raise _RefusedError("a rule is for a device or for a selector, not for both")
+    try:
+        selector = normalize_selector(action.selector or "")
+    except ValueError as error:
+        raise _RefusedError(str(error)) from error
+    scope = Scope(action.device, action.model, selector)
+    after = change_policy(before, scope, action.change, is_cleared=action.clear)
+    if after is not before:
+        coordinator.set_policies(after)
+
+
+def _show_policy(policies: Policies) -> JsonValue:
+    return {
+        "version": policies.version,
+        "rules": [
+            {
+                "device": scope.device,
+                "model": scope.model,
+                "selector": scope.selector or None,
+                "version": rule.version,
+                **rule.change.model_dump(exclude_none=True),
+            }
+            for scope, rule in policies.in_order()
+        ],
+    }
+
+
+def describe_status(coordinator: Coordinator) -> dict[str, JsonValue]:
+    """Say how the coordinator and its fleet are, in numbers."""
+    states = coordinator.devices.values()
+    presence = Counter(
+        str(state.presence.state if state.presence else "unknown") for state in states
+    )
+    wishes = [wish for state in states if state.desired for wish in state.desired.models]
+    published = coordinator.context.published
+    strangers = Counter(
+        task.model
+        for state in states
+        if state.info is not None
+        for task in state.info.tasks
+        if task.model not in published
+    )
+    return {
+        "devices": len(coordinator.devices),
+        "presence": dict(presence),
+        "infeasible": sum(wish.infeasible for wish in wishes),
+        "unpublished_models": dict(strangers.most_common(MAX_STRANGERS)),
+        "missing": coordinator.inventory.missing_count,
+        "silent": coordinator.inventory.silent_count,
+        "policy_version": coordinator.policies.version,
+        "replicas": list(coordinator.replicas.members),
+        "shared_subscription": coordinator.replicas.is_shared,
+        **coordinator.counters.describe(),
+    }
 
 
 def _describe(state: DeviceState) -> JsonValue:

@@ -1,14 +1,21 @@
 """The coordinator at run time: one queue, one consumer, no decision of its own.
 
-What the broker brings becomes `core.fleet`'s news, `core.coordinator` derives what is
-wanted, and what differs is published and saved in batches.
+What the broker brings becomes `core.fleet`'s news, `core.coordinator` derives what is wanted,
+and what differs is saved, then published:
+
+    take a batch off the queue -> hear and plan each -> save all that was decided -> publish it
+
+so that one transaction serves many devices when many speak at once, and one device waits for
+nobody when it speaks alone.
 """
 
 import contextlib
 import logging
 import queue
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from secateur_protocols.codec import MAX_MESSAGE_BYTES, decode, encode
@@ -16,10 +23,11 @@ from secateur_protocols.control import ControlRequest, ControlResponse
 from secateur_protocols.errors import ProtocolError
 from secateur_protocols.info import Info
 from secateur_protocols.presence import CoordinatorStatus, Presence, PresenceState, Rebirth
-from secateur_protocols.state import Reported
+from secateur_protocols.state import Desired, Reported
 from secateur_protocols.telemetry import Telemetry
 from secateur_protocols.topics import (
     ANY,
+    QOS,
     RETAINED,
     Leaf,
     control_request,
@@ -30,23 +38,48 @@ from secateur_protocols.topics import (
     parse_device_topic,
     rebirth,
 )
-from secateur_server.adapters.broker import Broker, Received, Will
+from secateur_server.adapters.broker import Broker, Received, Subscription, Will
 from secateur_server.adapters.store import Store
 from secateur_server.control import answer
+from secateur_server.core.beliefs import Beliefs, fingerprint_of, learn
 from secateur_server.core.coordinator import Context, plan
-from secateur_server.core.fleet import DeviceState, Said, hear
+from secateur_server.core.fleet import DeviceState, Said, hear, learn_from
+from secateur_server.core.inventory import Inventory
 from secateur_server.core.policy import Policies
+from secateur_server.counters import Counters, Met
+from secateur_server.errors import TransientError
 from secateur_server.registry.registry import Registry
+from secateur_server.replicas import Alone, Replicas
 
 log = logging.getLogger("secateur.coordinator")
 
-TICK_S = 1.0
-"""How often the registry is looked at and changed devices are saved, seconds."""
+TICK_S = 0.25
+"""How often is looked at what is due, seconds."""
 
-REBIRTH_S = 10.0
-"""At most one rebirth per device is asked for in this time, seconds."""
+REGISTRY_S = 1.0
+"""How often the registry and, with replicas, policy are looked at, seconds."""
 
-MAX_DEVICES = 100_000
+SAVE_S = 30.0
+"""Within this, a device's telemetry is saved, seconds: it says it again. What else it says is
+saved at the next tick, and what is decided before it is sent."""
+
+MAX_BATCH = 256
+"""Messages taken at once: together they wait for one transaction."""
+
+MAX_BURST = 500
+"""Desired states said again per batch, so that saying it to a large fleet stalls nobody."""
+
+ROUND_DEVICES = 150
+"""Devices whose retained topics are asked for per tick: three each, well below the 1,000
+messages that brokers queue for a client."""
+
+SILENT_S = 10.0
+"""At most one rebirth of everybody is asked for in this time, seconds."""
+
+FEW = 5
+"""So many silent devices are asked one by one; more are asked all at once."""
+
+MAX_DEVICES = 200_000
 """More are not taken on: memory must have a bound, and ids can be invented."""
 
 MAX_REQUESTS = 1_000
@@ -70,7 +103,7 @@ class Opened:
 
 
 class Driver:
-    """One site's coordinator."""
+    """One coordinator of one site."""
 
     def __init__(
         self,
@@ -80,24 +113,29 @@ class Driver:
         artifacts_url: str,
         store: Store,
         registry: Registry,
+        replicas: Replicas | Alone | None = None,
     ) -> None:
         self.site = site
+        self.counters = Counters()
+        self.inventory = Inventory()
+        self.devices: dict[str, DeviceState] = store.load_devices()
         self._store = store
         self._registry = registry
+        self._replicas = replicas or Alone()
         self._happenings: queue.SimpleQueue[Received | Opened | Quit] = queue.SimpleQueue()
-        self.devices: dict[str, DeviceState] = store.load_devices()
-        self._changed: set[str] = set()
-        self._reborn_at_s: dict[str, float] = {}
+        self._changed: OrderedDict[str, float] = OrderedDict()
+        self._news: set[str] = set()
+        self._decided: set[str] = set()
+        self._unsaid: deque[str] = deque()
+        self._due_s: dict[str, float] = {}
         self._answered: OrderedDict[str, ControlResponse] = OrderedDict()
-        policies = store.load_policies()
-        self._context = Context({}, policies, artifacts_url)
+        self._context = Context(
+            {}, store.load_policies(), artifacts_url, beliefs=_recall(self.devices.values())
+        )
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
         self._broker = Broker(
             broker_url,
-            subscriptions=[
-                *(device_topic(site, ANY, leaf) for leaf in HEARD),
-                control_request(site),
-            ],
+            subscriptions=self._subscriptions(),
             on_message=self._happenings.put,
             on_open=lambda: self._happenings.put(Opened()),
             will=self._status(PresenceState.OFFLINE),
@@ -108,12 +146,23 @@ class Driver:
         """All that operators have set."""
         return self._context.policies
 
+    @property
+    def context(self) -> Context:
+        """What holds for every device now."""
+        return self._context
+
+    @property
+    def replicas(self) -> Replicas | Alone:
+        """Who else coordinates this site."""
+        return self._replicas
+
     def start(self) -> None:
         """Connect.
 
         Raises:
             InputError: There is no broker.
         """
+        self._replicas.join()
         self._broker.start()
 
     def quit(self) -> None:
@@ -125,24 +174,26 @@ class Driver:
         next_tick_s = 0.0
         try:
             while True:
-                if time.monotonic() >= next_tick_s:
-                    next_tick_s = time.monotonic() + TICK_S
-                    self._tick()
-                wait_s = max(0.0, next_tick_s - time.monotonic())
-                with contextlib.suppress(queue.Empty):
-                    happening = self._happenings.get(timeout=wait_s)
-                    if isinstance(happening, Quit):
-                        return
-                    self._take(happening)
+                now_s = time.monotonic()
+                if now_s >= next_tick_s:
+                    next_tick_s = now_s + TICK_S
+                    self._tick(now_s)
+                if not self._take_batch(next_tick_s):
+                    return
+                self._settle()
         finally:
-            self._save()
+            self._save_said([*self._changed, *self._news])
+            self._replicas.leave()
             self._broker.stop(self._status(PresenceState.STOPPED))
 
     def set_policies(self, policies: Policies) -> None:
-        """Let other policy hold from now on, saved first."""
+        """Let other policy hold from now on, saved first.
+
+        Raises:
+            TransientError: It could not be saved; the old policy holds.
+        """
         self._store.save_policies(policies)
-        self._context = Context(self._context.published, policies, self._context.artifacts_url)
-        self._plan_all()
+        self._adopt_policies(policies)
 
     def ask_rebirth(self, device: str | None) -> None:
         """Have one device, or all, say everything again."""
@@ -150,80 +201,205 @@ class Driver:
 
     def forget(self, device: str) -> None:
         """Forget a device and empty its retained topics (rule W6)."""
-        self.devices.pop(device, None)
-        self._changed.discard(device)
+        self._drop(device)
         self._store.forget_device(device)
         for leaf in RETAINED:
             self._broker.publish(device_topic(self.site, device, leaf), b"", is_retained=True)
+
+    def _subscriptions(self) -> list[Subscription]:
+        filters = [
+            Subscription(device_topic(self.site, ANY, leaf), QOS[leaf])
+            for leaf in HEARD
+            if leaf is not Leaf.TELEMETRY
+        ]
+        telemetry = self._replicas.telemetry_filter(
+            device_topic(self.site, ANY, Leaf.TELEMETRY)
+        )
+        filters.append(Subscription(telemetry, QOS[Leaf.TELEMETRY]))
+        filters.append(Subscription(control_request(self.site)))
+        if self._replicas.are_several:
+            filters.append(Subscription(device_topic(self.site, ANY, Leaf.DESIRED)))
+        return filters
+
+    def _take_batch(self, next_tick_s: float) -> bool:
+        """Take what has come, waiting for it until the next tick; false: time to end."""
+        wait_s = 0.0 if self._unsaid else max(0.0, next_tick_s - time.monotonic())
+        with contextlib.suppress(queue.Empty):
+            happening = self._happenings.get(timeout=wait_s)
+            for _ in range(MAX_BATCH):
+                if isinstance(happening, Quit):
+                    return False
+                self._take(happening)
+                happening = self._happenings.get_nowait()
+            if isinstance(happening, Quit):
+                return False
+            self._take(happening)
+        return True
 
     def _take(self, happening: Received | Opened) -> None:
         if isinstance(happening, Opened):
             self._introduce()
         elif happening.topic == control_request(self.site):
             self._control(happening.payload)
-        elif happening.payload:
+        else:
             self._hear(happening)
 
     def _introduce(self) -> None:
-        """Say everything, and ask whom we know to do the same (rule W8)."""
+        """Say everything, and begin to look for whom we know (rule W8)."""
         status = self._status(PresenceState.ONLINE)
         self._broker.publish(status.topic, status.payload, is_retained=True)
-        for state in self.devices.values():
-            self._publish_desired(state)
+        self._unsaid = deque(self.devices)
+        self.inventory.begin(self.devices)
         self._announce_models()
-        self.ask_rebirth(None)
 
     def _hear(self, received: Received) -> None:
         try:
             topic = parse_device_topic(received.topic)
-            said = decode(HEARD[topic.leaf], received.payload)
-        except (ProtocolError, KeyError) as error:
-            log.warning("%s: %s", received.topic[:200], error)
+            if topic.leaf is Leaf.DESIRED:
+                self._hear_desired(topic.device, received.payload)
+                return
+            kind = HEARD[topic.leaf]
+        except (ProtocolError, KeyError):
+            self.counters.count(Met.UNKNOWN_TOPIC)
             return
-        known = self.devices.get(topic.device)
-        if known is None and len(self.devices) >= MAX_DEVICES:
-            log.warning("%s: more than %d devices", topic.device, MAX_DEVICES)
+        if not received.payload:
+            return  # a retained topic was emptied: somebody forgot the device
+        if topic.leaf is Leaf.TELEMETRY and not self._replicas.takes_telemetry(topic.device):
+            self.counters.count(Met.NOT_OURS)
             return
-        state = hear(known or DeviceState(topic.device), said)
-        if state.info is None:
-            self._ask_once(topic.device)
-        self._keep(plan(state, self._context))
+        try:
+            said = decode(kind, received.payload)
+        except ProtocolError as error:
+            self.counters.count(Met.MALFORMED, topic.device)
+            log.info("%s: %s", received.topic[:200], error)
+            return
+        self._heard(topic.device, topic.leaf, said)
 
-    def _ask_once(self, device: str) -> None:
-        now_s = time.monotonic()
-        if now_s - self._reborn_at_s.get(device, -REBIRTH_S) >= REBIRTH_S:
-            self._reborn_at_s[device] = now_s
-            self.ask_rebirth(device)
+    def _heard(self, device: str, leaf: Leaf, said: Said) -> None:
+        before = self.devices.get(device)
+        if before is None:
+            if len(self.devices) >= MAX_DEVICES:
+                self.counters.count(Met.TOO_MANY_DEVICES)
+                return
+            before = DeviceState(device)
+        self.inventory.hear(device, leaf)
+        after = hear(before, said)
+        if after is before:
+            self.counters.count(Met.LATE, device if leaf is Leaf.TELEMETRY else None)
+            return
+        self.counters.count(Met.HEARD)
+        if after.info is None:
+            self.inventory.expect(device)
+        beliefs = learn_from(self._context.beliefs, before, after)
+        if beliefs is not self._context.beliefs:
+            self._context = replace(self._context, beliefs=beliefs)
+        if leaf is Leaf.TELEMETRY or self._replicas.owns(device):
+            after = plan(after, self._context)
+        if leaf is not Leaf.TELEMETRY:
+            self._news.add(device)
+        self._keep(before, after)
 
-    def _keep(self, state: DeviceState) -> None:
-        known = self.devices.get(state.device)
-        self.devices[state.device] = state
-        self._changed.add(state.device)
-        if state.desired is not None and (known is None or state.desired != known.desired):
-            # Saved before it is sent: after a crash no revision is used twice.
-            self._save()
-            self._publish_desired(state)
+    def _hear_desired(self, device: str, payload: bytes) -> None:
+        """Take over what another replica decided."""
+        if not self._replicas.are_several or device not in self.devices:
+            return
+        if not payload:
+            self._drop(device)
+            return
+        with contextlib.suppress(ProtocolError):
+            desired = decode(Desired, payload)
+            state = self.devices[device]
+            if state.desired is None or desired.revision > state.desired.revision:
+                self.devices[device] = replace(state, desired=desired)
 
-    def _publish_desired(self, state: DeviceState) -> None:
-        if state.desired is not None:
-            topic = device_topic(self.site, state.device, Leaf.DESIRED)
-            self._broker.publish(topic, encode(state.desired), is_retained=True)
+    def _keep(self, before: DeviceState, after: DeviceState) -> None:
+        self.devices[after.device] = after
+        self._changed.setdefault(after.device, time.monotonic() + SAVE_S)
+        if after.desired is not before.desired:
+            self._decided.add(after.device)
+
+    def _settle(self) -> None:
+        """Save what was decided, then say it: after a crash no revision is used twice."""
+        if self._decided:
+            decided, self._decided = self._decided, set()
+            try:
+                written = self._store.save_desired(self.devices[each] for each in decided)
+            except TransientError as error:
+                log.warning("%s", error)
+                self._decided |= decided
+                return
+            for device in decided - written:
+                self._yield_to_other(device)
+            self._say_desired(decided)
+        self._say_desired(
+            self._unsaid.popleft() for _ in range(min(MAX_BURST, len(self._unsaid)))
+        )
+
+    def _yield_to_other(self, device: str) -> None:
+        """Take over the decision of a replica that was faster."""
+        self.counters.count(Met.CONFLICT)
+        stored = self._store.load_device(device)
+        if stored is not None and stored.desired is not None:
+            self.devices[device] = replace(self.devices[device], desired=stored.desired)
+
+    def _say_desired(self, devices: Iterable[str]) -> None:
+        for device in devices:
+            state = self.devices.get(device)
+            if state is not None and state.desired is not None:
+                topic = device_topic(self.site, device, Leaf.DESIRED)
+                self._broker.publish(topic, encode(state.desired), is_retained=True)
 
     def _plan_all(self) -> None:
         for state in list(self.devices.values()):
-            planned = plan(state, self._context)
-            if planned is not state:
-                self._keep(planned)
+            if self._replicas.owns(state.device):
+                planned = plan(state, self._context)
+                if planned is not state:
+                    self._keep(state, planned)
 
-    def _tick(self) -> None:
+    def _tick(self, now_s: float) -> None:
+        if self._replicas.beat():
+            self._plan_all()  # what was another's is ours now
+        self._save_said([*self._news, *self._due_to_save(now_s)])
+        self._ask_for_missing(now_s)
+        if self._is_due("registry", now_s, REGISTRY_S):
+            self._look_up(datetime.now(UTC))
+
+    def _is_due(self, what: str, now_s: float, every_s: float) -> bool:
+        if now_s < self._due_s.get(what, 0.0):
+            return False
+        self._due_s[what] = now_s + every_s
+        return True
+
+    def _look_up(self, now: datetime) -> None:
+        """Look at what others change: the registry, the time of day, policy."""
+        minute_of_day = now.hour * 60 + now.minute
+        self._context = replace(self._context, minute_of_day=minute_of_day)
         published = self._registry.latest()
         if published != self._context.published:
-            self._context = Context(
-                published, self._context.policies, self._context.artifacts_url
-            )
+            self._context = replace(self._context, published=published)
             self._announce_models()
             self._plan_all()
-        self._save()
+        if self._replicas.are_several:
+            with contextlib.suppress(TransientError):
+                if self._store.policy_version() != self.policies.version:
+                    self._adopt_policies(self._store.load_policies())
+
+    def _adopt_policies(self, policies: Policies) -> None:
+        self._context = replace(self._context, policies=policies)
+        self._plan_all()
+
+    def _ask_for_missing(self, now_s: float) -> None:
+        """Ask for retained topics by name, then for rebirths of who stays silent (rule W8)."""
+        asked = self.inventory.next_round(ROUND_DEVICES)
+        if asked:
+            self._broker.fetch([device_topic(self.site, *each) for each in asked])
+        silent = self.inventory.take_silent()
+        if len(silent) > FEW:
+            if self._is_due("rebirth", now_s, SILENT_S):
+                self.ask_rebirth(None)
+            return
+        for device in silent:
+            self.ask_rebirth(device)
 
     def _announce_models(self) -> None:
         for model, published in self._context.published.items():
@@ -231,15 +407,44 @@ class Driver:
             if len(document) <= MAX_MESSAGE_BYTES:
                 self._broker.publish(model_topic(self.site, model), document, is_retained=True)
 
-    def _save(self) -> None:
-        changed, self._changed = self._changed, set()
-        self._store.save_devices(self.devices[device] for device in changed)
+    def _due_to_save(self, now_s: float) -> list[str]:
+        due = []
+        for device, due_s in self._changed.items():
+            if due_s > now_s:
+                break  # in the order of their time
+            due.append(device)
+        return due
+
+    def _save_said(self, devices: list[str]) -> None:
+        ours = [
+            self.devices[each]
+            for each in dict.fromkeys(devices)
+            if each in self.devices and self._replicas.owns(each)
+        ]
+        try:
+            self._store.save_devices(ours)
+        except TransientError as error:
+            log.warning("%s", error)
+            return
+        for device in devices:
+            self._changed.pop(device, None)
+            self._news.discard(device)
+
+    def _drop(self, device: str) -> None:
+        self.devices.pop(device, None)
+        self._changed.pop(device, None)
+        self._news.discard(device)
+        self._decided.discard(device)
+        self.inventory.forget(device)
 
     def _control(self, payload: bytes) -> None:
+        if not self._replicas.leads:
+            return
         try:
             request = decode(ControlRequest, payload)
         except ProtocolError as error:
-            log.warning("control request: %s", error)
+            self.counters.count(Met.MALFORMED)
+            log.info("control request: %s", error)
             return
         response = self._answered.get(request.request_id)
         if response is None:
@@ -251,4 +456,15 @@ class Driver:
 
     def _status(self, state: PresenceState) -> Will:
         status = CoordinatorStatus(state=state, since=self._since)
-        return Will(coordinator_status(self.site), encode(status))
+        return Will(coordinator_status(self.site, self._replicas.name), encode(status))
+
+
+def _recall(states: Iterable[DeviceState]) -> Beliefs:
+    """Form beliefs from what devices had experienced before we were started."""
+    beliefs = Beliefs()
+    for state in states:
+        if state.info is not None:
+            fingerprint = fingerprint_of(state.info)
+            for experience in state.experiences.values():
+                beliefs = learn(beliefs, state.device, fingerprint, None, experience)
+    return beliefs

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from secateur_protocols.codec import first_problem
-from secateur_protocols.ids import SiteId
+from secateur_protocols.ids import Name, SiteId
 from secateur_server.errors import InputError
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -33,6 +33,25 @@ class ServeSettings(BaseModel):
     """How devices reach the blobs. ``None``: ``http://{http_host}:{http_port}/blobs``."""
     amqtt: bool = False
     """Take amqtt as our own broker also where Mosquitto is installed."""
+    database: str | None = None
+    """``sqlite:///path`` or ``postgresql://user:password@host/name``. ``None``: SQLite in
+    ``data``."""
+    replica: Name | None = None
+    """This coordinator's name among several of the site. ``None``: it is the only one."""
+
+    @model_validator(mode="after")
+    def _replicas_share_what_they_need(self) -> Self:
+        if self.replica is None:
+            return self
+        if self.database is None or not self.database.startswith("postgresql"):
+            msg = (
+                "replicas share a database, which SQLite is not made for: give a postgresql one"
+            )
+            raise ValueError(msg)
+        if self.broker is None:
+            msg = "replicas share a broker: give its address as broker"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _devices_can_find_the_blobs(self) -> Self:

@@ -19,7 +19,7 @@ from secateur_protocols.control import (
 )
 from secateur_protocols.info import Info
 from secateur_protocols.topics import control_request, control_response, rebirth
-from secateur_server.adapters.broker import Broker
+from secateur_server.adapters.broker import Broker, Subscription
 from secateur_server.adapters.operator import OperatorClient
 from secateur_server.errors import ServerError
 from support.coordinators import RunningCoordinator
@@ -38,7 +38,7 @@ def test_w5_the_same_request_twice_is_answered_twice_and_done_once(
     responses: queue.SimpleQueue[ControlResponse] = queue.SimpleQueue()
     client = Broker(
         coordinator.broker_url,
-        subscriptions=[control_response("default", "op-1")],
+        subscriptions=[Subscription(control_response("default", "op-1"))],
         on_message=lambda received: responses.put(decode(ControlResponse, received.payload)),
     )
     client.start()

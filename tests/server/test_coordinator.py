@@ -10,7 +10,7 @@ from secateur_protocols.manifest import Ladder
 from secateur_protocols.state import LadderRef, Reported
 from secateur_server.core.coordinator import Context, Published, plan
 from secateur_server.core.fleet import DeviceState, hear
-from secateur_server.core.policy import Policies
+from secateur_server.core.policy import Policies, Scope, change_policy
 from support.situations import digest_of, make_info, make_ladder, make_measured, make_telemetry
 
 URL = "http://artifacts/blobs"
@@ -26,7 +26,7 @@ def publish(ladder: Ladder) -> Published:
 
 def make_context(*ladders: Ladder, policies: Policies | None = None) -> Context:
     published = {ladder.model: publish(ladder) for ladder in ladders}
-    return Context(published, policies or {}, URL)
+    return Context(published, policies or Policies(), URL)
 
 
 LADDER = make_ladder()
@@ -97,7 +97,8 @@ def test_telemetry_of_an_earlier_life_is_not_believed() -> None:
 
 
 def test_a_pin_of_one_model_leaves_the_others_to_the_planner() -> None:
-    policies: Policies = {("d", "kws"): PolicyChange(pinned_level=1)}
+    pin = PolicyChange(pinned_level=1)
+    policies = change_policy(Policies(), Scope("d", "kws"), pin, is_cleared=False)
     context = make_context(LADDER, make_ladder(model="kws"), policies=policies)
     state = plan(hear(DeviceState("d"), make_info(models=("digits", "kws"))), context)
     assert state.desired is not None

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from secateur_server.adapters.store import Store
+from secateur_server.adapters.store import Store, sqlite_url
 from secateur_server.driver import Driver
 from secateur_server.registry.registry import Registry
 
@@ -24,7 +24,7 @@ class RunningCoordinator:
         self.driver: Driver | None = None
 
     def start(self) -> None:
-        store = Store(self._database, "default")
+        store = Store(sqlite_url(self._database), "default")
         self.driver = Driver(
             site="default",
             broker_url=self.broker_url,

@@ -12,7 +12,7 @@ from secateur_protocols.message import Message
 from secateur_protocols.presence import Presence, PresenceState, Rebirth
 from secateur_protocols.state import Desired
 from secateur_protocols.topics import RETAINED, Leaf, device_topic, rebirth
-from secateur_server.adapters.broker import Broker, Received, Will
+from secateur_server.adapters.broker import Broker, Received, Subscription, Will
 
 PATIENCE_S = 30.0
 """How long a test waits for what must come, seconds: the machine may be busy."""
@@ -45,7 +45,10 @@ class ScriptedDevice:
         death = Presence(state=PresenceState.OFFLINE, boot=info.boot, session=1)
         self._broker = Broker(
             broker_url,
-            subscriptions=[device_topic(site, device, Leaf.DESIRED), rebirth(site)],
+            subscriptions=[
+                Subscription(device_topic(site, device, Leaf.DESIRED)),
+                Subscription(rebirth(site)),
+            ],
             on_message=self._sort,
             will=Will(device_topic(site, device, Leaf.PRESENCE), encode(death)),
         )
@@ -88,7 +91,7 @@ def retained_topics(broker_url: str, topic_filter: str) -> dict[str, dict[str, o
     kept: dict[str, dict[str, object]] = {}
     broker = Broker(
         broker_url,
-        subscriptions=[topic_filter],
+        subscriptions=[Subscription(topic_filter, qos=0)],
         on_message=lambda received: kept.__setitem__(
             received.topic, json.loads(received.payload)
         ),

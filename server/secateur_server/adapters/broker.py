@@ -6,7 +6,7 @@ import ssl
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import paho.mqtt.client as mqtt
@@ -20,6 +20,9 @@ CONNECT_S = 5.0
 """How long the first connection may take, seconds."""
 
 KEEP_ALIVE_S = 30
+MAX_INFLIGHT = 1_000
+"""Messages sent and not yet acknowledged."""
+
 FIRST_DELAY_S = (0.2, 1.0)
 LAST_DELAY_S = (10.0, 30.0)
 """Between these, the first and the longest delay of reconnects are drawn anew at every loss."""
@@ -31,6 +34,13 @@ class Received:
 
     topic: str
     payload: bytes
+
+
+class Subscription(NamedTuple):
+    """A topic filter, and how surely what matches must come."""
+
+    topic_filter: str
+    qos: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +58,7 @@ class Broker:
         self,
         url: str,
         *,
-        subscriptions: Sequence[str],
+        subscriptions: Sequence[Subscription],
         on_message: Callable[[Received], None],
         on_open: Callable[[], None] = lambda: None,
         will: Will | None = None,
@@ -57,7 +67,7 @@ class Broker:
 
         Args:
             url: ``mqtt://[user:password@]host[:port]``, or ``mqtts://``.
-            subscriptions: Topic filters, QoS 1.
+            subscriptions: Made anew on every connection.
             on_message: Called on paho's thread.
             on_open: Called on paho's thread after each CONNACK, once the subscriptions hold.
             will: The last will, retained, QoS 1.
@@ -67,7 +77,8 @@ class Broker:
         """
         self.url = url
         self._parts = _parse(url)
-        self._subscriptions = [(topic, 1) for topic in subscriptions]
+        self._subscriptions = [(each.topic_filter, each.qos) for each in subscriptions]
+        self._subscribing: int | None = None
         self._on_open = on_open
         self._opened = threading.Event()
         self._refusal: str | None = None
@@ -80,6 +91,8 @@ class Broker:
         if will is not None:
             self._client.will_set(will.topic, will.payload, qos=1, retain=True)
         self._client.max_queued_messages_set(0)
+        # With paho's 20, a burst waits for a round trip per 20 messages.
+        self._client.max_inflight_messages_set(MAX_INFLIGHT)
         self._client.on_socket_open = _send_without_delay
         self._client.on_connect = self._connected
         self._client.on_subscribe = self._subscribed
@@ -119,6 +132,13 @@ class Broker:
         """Send with QoS 1; without a connection it waits in memory."""
         self._client.publish(topic, payload, qos=1, retain=is_retained)
 
+    def fetch(self, topics: Sequence[str]) -> None:
+        """Have the broker send what it retains of these topics, once more, by name."""
+        self._client.subscribe([(topic, 1) for topic in topics])
+        # In order: what is retained is on its way when this arrives. Ours, with wildcards,
+        # go on.
+        self._client.unsubscribe(list(topics))
+
     def _connected(
         self,
         client: mqtt.Client,
@@ -130,7 +150,7 @@ class Broker:
         if code.is_failure:
             self._refuse(str(code))
         elif self._subscriptions:
-            client.subscribe(self._subscriptions)
+            _, self._subscribing = client.subscribe(self._subscriptions)
         else:
             self._open()
 
@@ -138,11 +158,13 @@ class Broker:
         self,
         _client: mqtt.Client,
         _userdata: object,
-        _mid: int,
+        mid: int,
         codes: list[MqttCode],
         _props: object,
     ) -> None:
         """Call the connection open only now: what is sent to us before this is lost."""
+        if mid != self._subscribing:
+            return
         refused = [code for code in codes if code.is_failure]
         if refused:
             self._refuse(f"subscription: {refused[0]}")

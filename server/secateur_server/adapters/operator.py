@@ -8,7 +8,7 @@ from secateur_protocols.codec import decode, encode
 from secateur_protocols.control import Action, ControlRequest, ControlResponse
 from secateur_protocols.errors import ProtocolError
 from secateur_protocols.topics import control_request, control_response
-from secateur_server.adapters.broker import Broker, Received
+from secateur_server.adapters.broker import Broker, Received, Subscription
 from secateur_server.errors import ServerError
 
 ASK_AGAIN_S = 2.0
@@ -38,7 +38,9 @@ class OperatorClient:
         self._watched: queue.Queue[Received] = queue.Queue(MAX_WAITING)
         self._broker = Broker(
             broker_url,
-            subscriptions=[control_response(site, self._client), *topics],
+            subscriptions=list(
+                map(Subscription, (control_response(site, self._client), *topics))
+            ),
             on_message=self._sort,
         )
         self._broker.start()

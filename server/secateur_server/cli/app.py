@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from secateur_server.cli import coordinator, demo, inspection, protocol, pruning
+from secateur_server.cli import coordinator, demo, inspection, operators, protocol, pruning
 from secateur_server.errors import EXIT_BAD_INPUT, EXIT_FAILED, ServerError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 coordinator.register(app)
+operators.register(app)
 demo.register(app)
 protocol.register(app)
 inspection.register(app)

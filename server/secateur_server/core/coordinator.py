@@ -4,17 +4,28 @@
 where it differs from the last one. No state is kept between messages but the device's own.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from secateur_protocols.ids import ModelName
+from secateur_protocols.ids import Digest, ModelName
 from secateur_protocols.info import Info, ModelTask
 from secateur_protocols.manifest import Ladder
 from secateur_protocols.state import Desired, DesiredModel, LadderRef
 from secateur_protocols.telemetry import ModelTelemetry, Resources
+from secateur_server.core.beliefs import Beliefs, fingerprint_of
+from secateur_server.core.decision import Decision
 from secateur_server.core.fleet import DeviceState
-from secateur_server.core.planner import Situation, decide
+from secateur_server.core.planner import decide
 from secateur_server.core.policy import Policies, effective_policy
+from secateur_server.core.situation import Situation, Task
+
+MAX_REFUSALS = 3
+"""An artifact that failed so often on a device is not wanted of it again."""
+
+MAX_REASON = 500
+"""Characters of a reason that travel."""
+
+UNKNOWN = Resources()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +38,18 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What holds for every device."""
+    """What holds for every device.
+
+    Attributes:
+        published: The newest version of each model.
+        minute_of_day: UTC, for quiet hours.
+    """
 
     published: Mapping[ModelName, Published]
-    """The newest version of each model."""
     policies: Policies
     artifacts_url: str
+    beliefs: Beliefs = field(default_factory=Beliefs)
+    minute_of_day: int = 0
 
 
 def plan(state: DeviceState, context: Context) -> DeviceState:
@@ -45,60 +62,69 @@ def plan(state: DeviceState, context: Context) -> DeviceState:
     """
     if state.info is None:
         return state
-    models = tuple(_models(state, state.info, context))
-    before = state.desired
-    is_same = (
-        before is not None
-        and before.artifacts_url == context.artifacts_url
-        and [_essence(each) for each in before.models] == [_essence(each) for each in models]
-    )
-    if is_same or (before is None and not models):
+    tasks = [task for task in state.info.tasks if task.model in context.published]
+    published = [context.published[task.model] for task in tasks]
+    decisions = decide(_situation(state, state.info, tasks, context)) if tasks else ()
+    if _is_told(state.desired, context.artifacts_url, published, decisions):
         return state
+    models = tuple(map(_wish, published, decisions))
     desired = Desired(
         revision=_next_revision(state), artifacts_url=context.artifacts_url, models=models
     )
     return replace(state, desired=desired)
 
 
-def _models(state: DeviceState, info: Info, context: Context) -> list[DesiredModel]:
-    wishes = []
-    for task in info.tasks:
-        published = context.published.get(task.model)
-        if published is not None:
-            wishes.append(_model(state, task, published, context))
-    return wishes
-
-
-def _model(
-    state: DeviceState, task: ModelTask, published: Published, context: Context
-) -> DesiredModel:
-    policy = effective_policy(
-        context.policies, state.device, task.model, own_deadline_ms=task.deadline_ms
-    )
-    decision = decide(
-        Situation(
-            ladder=published.ladder,
-            policy=policy,
-            resources=state.telemetry.resources if state.telemetry else Resources(),
-            measured=_measured(state, task.model),
-            desired=_desired_level(state, task.model, published.ref),
-        )
-    )
-    return DesiredModel(
-        model=task.model,
-        ladder=published.ref,
-        level=decision.level,
-        deadline_ms=policy.deadline_ms,
-        infeasible=decision.is_infeasible,
-        reason=decision.reason,
+def _situation(
+    state: DeviceState, info: Info, tasks: Sequence[ModelTask], context: Context
+) -> Situation:
+    telemetry = state.telemetry
+    if telemetry is not None and telemetry.boot < info.boot:
+        telemetry = None  # of an earlier life of the device
+    measured = {each.model: each for each in telemetry.models} if telemetry else {}
+    labels = labels_of(info)
+    refused = _refused(state)
+    return Situation(
+        tasks=[
+            _task(state, task, context, labels, measured.get(task.model), refused)
+            for task in tasks
+        ],
+        resources=telemetry.resources if telemetry else UNKNOWN,
+        period_s=telemetry.period_s if telemetry else 1.0,
+        cores=info.hardware.cores,
+        beliefs=context.beliefs,
+        fingerprint=fingerprint_of(info),
+        minute_of_day=context.minute_of_day,
     )
 
 
-def _measured(state: DeviceState, model: ModelName) -> ModelTelemetry | None:
-    telemetry, info = state.telemetry, state.info
-    if telemetry is None or info is None or telemetry.boot < info.boot:
-        return None  # of an earlier life of the device
-    return next((each for each in telemetry.models if each.model == model), None)
+def labels_of(info: Info) -> Mapping[str, str]:
+    """Give what selectors look at: the device's labels, and its hardware class as ``class``."""
+    return {"class": info.hardware.hardware_class, **info.labels}
+
+
+def _task(
+    state: DeviceState,
+    task: ModelTask,
+    context: Context,
+    labels: Mapping[str, str],
+    measured: ModelTelemetry | None,
+    refused: frozenset[Digest],
+) -> Task:
+    published = context.published[task.model]
+    return Task(
+        ladder=published.ladder,
+        policy=effective_policy(
+            context.policies,
+            state.device,
+            task.model,
+            own_deadline_ms=task.deadline_ms,
+            labels=labels,
+        ),
+        measured=measured,
+        desired=_desired_level(state, task.model, published.ref),
+        experience=state.experiences.get(task.model),
+        refused=refused,
+    )
 
 
 def _desired_level(state: DeviceState, model: ModelName, ref: LadderRef) -> int | None:
@@ -126,13 +152,47 @@ def _stepped_level(state: DeviceState, model: ModelName) -> int | None:
     return None
 
 
+def _refused(state: DeviceState) -> frozenset[Digest]:
+    refusals = state.reported.refusals if state.reported else ()
+    return frozenset(each.digest for each in refusals if each.count >= MAX_REFUSALS)
+
+
+def _is_told(
+    desired: Desired | None,
+    artifacts_url: str,
+    published: Sequence[Published],
+    decisions: Sequence[Decision],
+) -> bool:
+    """Say whether the last desired state says all this; the reason's words do not count."""
+    if desired is None:
+        return not decisions
+    return (
+        desired.artifacts_url == artifacts_url
+        and len(desired.models) == len(decisions)
+        and all(
+            wish.level == decision.level
+            and wish.deadline_ms == decision.deadline_ms
+            and wish.infeasible == decision.is_infeasible
+            and wish.model == each.ladder.model
+            and wish.ladder.digest == each.ref.digest
+            for wish, each, decision in zip(desired.models, published, decisions, strict=True)
+        )
+    )
+
+
+def _wish(published: Published, decision: Decision) -> DesiredModel:
+    return DesiredModel(
+        model=published.ladder.model,
+        ladder=published.ref,
+        level=decision.level,
+        deadline_ms=decision.deadline_ms,
+        infeasible=decision.is_infeasible,
+        reason=decision.reason[:MAX_REASON],
+    )
+
+
 def _next_revision(state: DeviceState) -> int:
     """Go beyond what the device has seen, also after our own records were lost."""
     ours = state.desired.revision if state.desired else 0
     theirs = state.reported.revision if state.reported else 0
     return max(ours, theirs) + 1
-
-
-def _essence(wish: DesiredModel) -> DesiredModel:
-    """Leave out what alone does not justify a message: the words of the reason."""
-    return wish.model_copy(update={"reason": ""})

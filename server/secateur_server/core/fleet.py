@@ -4,12 +4,16 @@ Rule W3: a late last will of an older session changes nothing.
 Rule W4: a late, doubled or reordered message changes nothing; order is (boot, sequence).
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
+from secateur_protocols.ids import ModelName
 from secateur_protocols.info import Info
 from secateur_protocols.presence import Presence
 from secateur_protocols.state import Desired, Reported
 from secateur_protocols.telemetry import Telemetry
+from secateur_server.core.beliefs import Beliefs, fingerprint_of, learn
+from secateur_server.core.experience import Experience, observe
 
 Said = Presence | Info | Telemetry | Reported
 """What a device says that is remembered."""
@@ -26,6 +30,8 @@ class DeviceState:
     reported: Reported | None = None
     desired: Desired | None = None
     """What we want of it; ours, not the device's word."""
+    experiences: Mapping[ModelName, Experience] = field(default_factory=dict)
+    """What its telemetry, up to the newest, has shown of each model's levels."""
 
 
 def hear(state: DeviceState, said: Said) -> DeviceState:
@@ -41,7 +47,40 @@ def hear(state: DeviceState, said: Said) -> DeviceState:
             return replace(state, info=said) if is_news else state
         case Telemetry():
             is_news = state.telemetry is None or said.order > state.telemetry.order
-            return replace(state, telemetry=said) if is_news else state
+            return _hear_telemetry(state, said) if is_news else state
         case Reported():
             is_news = state.reported is None or said.order > state.reported.order
             return replace(state, reported=said) if is_news else state
+
+
+def _hear_telemetry(state: DeviceState, said: Telemetry) -> DeviceState:
+    experiences = {
+        measured.model: after
+        for measured in said.models
+        if (
+            after := observe(
+                state.experiences.get(measured.model),
+                measured,
+                boot=said.boot,
+                sequence=said.sequence,
+            )
+        )
+        is not None
+    }
+    return replace(state, telemetry=said, experiences=experiences)
+
+
+def learn_from(beliefs: Beliefs, before: DeviceState, after: DeviceState) -> Beliefs:
+    """Let what a device has newly experienced count for like devices.
+
+    Returns:
+        The same beliefs where it says nothing new, or its hardware is not known.
+    """
+    if after.info is None or after.experiences is before.experiences:
+        return beliefs
+    fingerprint = fingerprint_of(after.info)
+    for model, experience in after.experiences.items():
+        known = before.experiences.get(model)
+        if known is not experience:
+            beliefs = learn(beliefs, after.device, fingerprint, known, experience)
+    return beliefs

@@ -1,234 +1,173 @@
-"""Which level fits a device now: the most accurate one that its limits allow.
+"""Which levels fit a device now: the best total accuracy that its limits allow.
 
-A pure function of one telemetry message, the ladder, the policy and the level desired
-last. Down at once, up only after patience:
+A pure function of one telemetry message, the ladders, the policies and the beliefs about
+latency. Down at once, up only after patience:
 
-    no measurement yet            the level desired last, else the narrowest
-    pinned                        the pinned level
-    too hot                       one level narrower per period; warm: nothing wider
-    p95 > deadline                at once the most accurate narrower level whose predicted
-                                  p95 leaves the headroom free
-    the worst of the last `patience` periods, predicted for a wider level, leaves the
-    headroom free                 the most accurate such level
-    nothing fits                  the narrowest allowed level, marked infeasible
+    pinned                  the pinned level, whatever the limits say
+    no measurement yet      the level desired last; else what is comfortable on like devices;
+                            else the narrowest
+    no answers              no change
+    all keep every limit    stay, unless a comfortable combination is worth more
+    one must leave          at once the best comfortable combination
+    too hot                 one level narrower per period
+    nothing is comfortable  the most relaxed combination that keeps the limits
+    nothing keeps them      the narrowest levels, marked infeasible, with the limit that binds
+
+`standing` says where each model may go; several models share memory, disk, CPU and battery,
+and `combination` finds the choice with the greatest weighted accuracy, exactly.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 
-from secateur_protocols.manifest import Ladder, Manifest
-from secateur_protocols.telemetry import ModelTelemetry, Resources
-from secateur_server.core.beliefs import predict_p95_ms
-from secateur_server.core.policy import Policy
+from secateur_server.core.combination import Amounts, Option, best_combination
+from secateur_server.core.decision import Cause, Decision, Shortage
+from secateur_server.core.needs import NOTHING, add, budget_of, needs_of, scale, shortage_of
+from secateur_server.core.situation import Situation, Task
+from secateur_server.core.standing import Exits, Standing, find_exits, stand
 
-WARM_C = 80.0
-"""Nothing goes wider above this: a Raspberry Pi begins to throttle here."""
+TOLERATED_SHARE = 0.95
+"""Of what there is, the share that the current combination may take before it must change."""
 
-HOT_C = 85.0
-"""One level narrower per period above this: a Raspberry Pi's hard limit."""
+COMFORTABLE_SHARE = 0.85
+"""Of what there is, the share that a new combination may take; the gap between the two keeps
+noise from flapping."""
 
-MEMORY_SHARE = 0.9
-"""Share of the available memory that a level may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What one model on one device should run, and why.
-
-    Attributes:
-        level: In the ladder.
-        reason: In words and numbers.
-        is_infeasible: Nothing fits; ``level`` is the least bad and ``reason`` names the
-            limit that binds.
-    """
-
-    level: int
-    reason: str
-    is_infeasible: bool = False
+WORTHWHILE = 1e-9
+"""A combination must be worth more than this beyond the current one: rounding is no gain."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    """All that a decision depends on.
-
-    Attributes:
-        measured: The model's part of the newest telemetry. ``None``: none yet, or of
-            another ladder.
-        desired: The level desired last of this ladder. ``None``: none yet.
-    """
-
-    ladder: Ladder
-    policy: Policy
-    resources: Resources
-    measured: ModelTelemetry | None
-    desired: int | None
-
-
-def decide(situation: Situation) -> Decision:
-    """Choose the level of one model on one device."""
-    pinned = situation.policy.pinned_level
-    if pinned is not None:
-        level = min(pinned, len(situation.ladder.levels) - 1)
-        return Decision(level, f"pinned to level {level}")
-    measured, running = situation.measured, _running(situation)
-    if measured is None or running is None:
-        return _begin(situation)
-    return _continue(situation, running, measured)
-
-
-def _continue(situation: Situation, running: int, measured: ModelTelemetry) -> Decision:
-    ladder, policy = situation.ladder, situation.policy
-    if measured.p95_ms is None:
-        held = running if situation.desired is None else situation.desired
-        return Decision(held, "no answers in this period: no change")
-    if _is_hot(situation.resources) and running < len(ladder.levels) - 1:
-        return Decision(running + 1, f"{_heat(situation.resources)}: one level narrower")
-    needs = _memory_bytes(ladder.levels[running])
-    if measured.p95_ms > policy.deadline_ms:
-        return _narrower(situation, running, measured.p95_ms)
-    if not _fits_memory(situation, running, needs):
-        return _narrower(situation, running, measured.p95_ms)
-    return _wider_or_same(situation, running, measured)
-
-
-def _running(situation: Situation) -> int | None:
-    """Find the level that was measured, by digest; ``None``: not of this ladder."""
-    if situation.measured is None:
-        return None
-    for manifest in situation.ladder.levels:
-        if manifest.digest == situation.measured.digest:
-            return manifest.level
-    return None
-
-
-def _begin(situation: Situation) -> Decision:
-    if situation.desired is not None:
-        return Decision(situation.desired, "waiting for the first measurement")
-    narrowest = max(_allowed(situation))
-    return Decision(narrowest, "no measurement yet: the narrowest level first")
-
-
-def _allowed(situation: Situation) -> list[int]:
-    """List the levels above the accuracy floor, or the dense one if none is."""
-    floor = situation.policy.accuracy_floor
-    levels = situation.ladder.levels
-    if floor is None:
-        return [manifest.level for manifest in levels]
-    return [each.level for each in levels if each.accuracy.value >= floor] or [0]
-
-
-def _narrower(situation: Situation, running: int, p95_ms: float) -> Decision:
-    ladder, policy = situation.ladder, situation.policy
-    if p95_ms > policy.deadline_ms:
-        why = f"p95 {p95_ms:.3g} ms > deadline {policy.deadline_ms:.3g} ms at level {running}"
-    else:
-        why = f"memory is short at level {running}"
-    allowed = [level for level in _allowed(situation) if level > running]
-    # With the headroom free if there is such a level, else just within the deadline.
-    fitting = _fitting(situation, running, p95_ms, allowed, policy.headroom_ratio) or _fitting(
-        situation, running, p95_ms, allowed, 0.0
-    )
-    under_way = situation.desired if situation.desired in allowed else None
-    if not fitting:
-        level = max([running, *allowed])
-        return Decision(level, f"{why}; nothing fits, level {level} is the least bad", True)
-    level = most_accurate(ladder, fitting)
-    if under_way is not None and under_way > level:
-        level = under_way  # already on its way there: changing course would only delay
-    return Decision(level, f"{why}; {_promise(situation, running, p95_ms, level)}")
-
-
-def _wider_or_same(situation: Situation, running: int, measured: ModelTelemetry) -> Decision:
-    ladder, policy, desired = situation.ladder, situation.policy, situation.desired
-    p95_ms = measured.p95_ms or 0.0
-    stay = f"p95 {p95_ms:.3g} ms fits deadline {policy.deadline_ms:.3g} ms at level {running}"
-    if desired is not None and desired > running:
-        return Decision(desired, f"{stay}; level {desired} is on its way")
-    if running not in _allowed(situation):
-        level = max(_allowed(situation))
-        return Decision(level, f"level {running} is below the accuracy floor")
-    if _is_warm(situation.resources):
-        return Decision(running, f"{stay}; {_heat(situation.resources)}: nothing wider")
-    recent_ms = measured.recent_p95_ms[-policy.patience :]
-    if len(recent_ms) < policy.patience:
-        on_way = running if desired is None else min(desired, running)
-        if on_way < running and not _still_fits(situation, running, p95_ms, on_way):
-            on_way = running
-        return Decision(on_way, f"{stay}; {len(recent_ms)} of {policy.patience} periods agree")
-    worst_ms = max(recent_ms)
-    candidates = [level for level in _allowed(situation) if level < running]
-    wider = _fitting(situation, running, worst_ms, candidates, policy.headroom_ratio)
-    level = most_accurate(ladder, [running, *wider])
-    if level == running:
-        return Decision(running, stay)
-    return Decision(level, f"{stay}; {_promise(situation, running, worst_ms, level)}")
-
-
-def _fitting(
-    situation: Situation,
-    running: int,
-    p95_ms: float,
-    candidates: Iterable[int],
-    headroom_ratio: float,
-) -> list[int]:
-    """List the candidates whose predicted latency and memory fit."""
-    limit_ms = situation.policy.deadline_ms * (1 - headroom_ratio)
-    freed_bytes = _memory_bytes(situation.ladder.levels[running])
-    return [
-        level
-        for level in candidates
-        if _predict(situation, running, p95_ms, level) <= limit_ms
-        and _fits_memory(situation, level, freed_bytes)
+def decide(situation: Situation) -> tuple[Decision, ...]:
+    """Choose the level of every model on one device, in the order of its tasks."""
+    standings = [stand(situation, task) for task in situation.tasks]
+    budget = budget_of(situation)
+    current = [standing.level for standing in standings]
+    tolerated = scale(budget, TOLERATED_SHARE)
+    shortage = shortage_of(_total_needs(situation, current), tolerated)
+    may_stay = shortage is None and not any(standing.must_leave for standing in standings)
+    if may_stay and not any(standing.better for standing in standings):
+        return _decide_all(situation, standings, current, None)
+    exits = [
+        find_exits(situation, task, standing)
+        for task, standing in zip(situation.tasks, standings, strict=True)
     ]
+    best = best_combination(
+        [
+            [_option(situation, task, level) for level in exit_.comfortable]
+            for task, exit_ in zip(situation.tasks, exits, strict=True)
+        ],
+        scale(budget, COMFORTABLE_SHARE),
+    )
+    if may_stay and (best is None or _gain(situation.tasks, current, best) <= WORTHWHILE):
+        return _decide_all(situation, standings, current, None)
+    if best is not None:
+        return _decide_all(situation, standings, best, shortage)
+    return _fall_back(situation, standings, exits, tolerated)
 
 
-def _still_fits(situation: Situation, running: int, p95_ms: float, level: int) -> bool:
-    return _predict(situation, running, p95_ms, level) <= situation.policy.deadline_ms
+def _fall_back(
+    situation: Situation,
+    standings: Sequence[Standing],
+    exits: Sequence[Exits],
+    tolerated: Amounts,
+) -> tuple[Decision, ...]:
+    """Choose where nothing is comfortable: the most relaxed, else the narrowest of all."""
+    tasks = situation.tasks
+    relaxed = best_combination(
+        [
+            [
+                Option(level, -share, needs_of(situation, task, level))
+                for level, share in exit_.relaxed
+            ]
+            for task, exit_ in zip(tasks, exits, strict=True)
+        ],
+        tolerated,
+    )
+    if relaxed is not None:
+        wished = [standing.level for standing in standings]
+        shortage = shortage_of(_total_needs(situation, wished), tolerated)
+        return _decide_all(situation, standings, relaxed, shortage)
+    last = [max(level for level, _ in exit_.relaxed) for exit_ in exits]
+    binding = shortage_of(_total_needs(situation, last), tolerated)
+    return _decide_all(situation, standings, last, binding, is_last_resort=True)
 
 
-def _predict(situation: Situation, running: int, p95_ms: float, level: int) -> float:
-    return predict_p95_ms(situation.ladder, running=running, measured_ms=p95_ms, level=level)
-
-
-def _promise(situation: Situation, running: int, p95_ms: float, level: int) -> str:
-    predicted_ms = _predict(situation, running, p95_ms, level)
-    accuracy = situation.ladder.levels[level].accuracy.value
-    return f"level {level} predicted {predicted_ms:.3g} ms (accuracy {accuracy:.3f})"
-
-
-def most_accurate(ladder: Ladder, levels: Iterable[int]) -> int:
-    """Choose by accuracy; of equals, the faster one."""
-    return max(
-        levels,
-        key=lambda level: (
-            ladder.levels[level].accuracy.value,
-            -ladder.levels[level].latency.p50_ms,
-        ),
+def _decide_all(
+    situation: Situation,
+    standings: Sequence[Standing],
+    levels: Sequence[int],
+    shortage: Shortage | None,
+    *,
+    is_last_resort: bool = False,
+) -> tuple[Decision, ...]:
+    return tuple(
+        _decide(situation, task, standing, level, shortage, is_last_resort=is_last_resort)
+        for task, standing, level in zip(situation.tasks, standings, levels, strict=True)
     )
 
 
-def _memory_bytes(manifest: Manifest) -> int:
-    """Say what a level needs; where it was not measured, twice its file as a floor."""
-    return manifest.peak_memory_bytes or 2 * manifest.size_bytes
+def _option(situation: Situation, task: Task, level: int) -> Option:
+    manifest = task.ladder.levels[level]
+    value = task.policy.weight * manifest.accuracy.value
+    return Option(level, value, needs_of(situation, task, level), manifest.latency.p50_ms)
 
 
-def _fits_memory(situation: Situation, level: int, freed_bytes: int) -> bool:
-    available_bytes = situation.resources.memory_available_bytes
-    if available_bytes is None:
-        return True
-    needed_bytes = _memory_bytes(situation.ladder.levels[level])
-    return needed_bytes <= MEMORY_SHARE * (available_bytes + freed_bytes)
+def _gain(tasks: Sequence[Task], current: Sequence[int], best: Sequence[int]) -> float:
+    return sum(
+        task.policy.weight
+        * (task.ladder.levels[new].accuracy.value - task.ladder.levels[old].accuracy.value)
+        for task, old, new in zip(tasks, current, best, strict=True)
+    )
 
 
-def _is_warm(resources: Resources) -> bool:
-    return (resources.temperature_c or 0.0) > WARM_C or _is_hot(resources)
+def _total_needs(situation: Situation, levels: Sequence[int]) -> Amounts:
+    total = NOTHING
+    for task, level in zip(situation.tasks, levels, strict=True):
+        total = add(total, needs_of(situation, task, level))
+    return total
 
 
-def _is_hot(resources: Resources) -> bool:
-    return (resources.temperature_c or 0.0) > HOT_C or resources.throttled is True
+def _decide(
+    situation: Situation,
+    task: Task,
+    standing: Standing,
+    level: int,
+    shortage: Shortage | None,
+    *,
+    is_last_resort: bool = False,
+) -> Decision:
+    cause = _cause(standing, level, shortage, is_last_resort=is_last_resort)
+    p95_ms = task.measured.p95_ms if task.running is not None and task.measured else None
+    step = situation.predict(task, level)
+    predicted_ms = None if p95_ms is None else p95_ms * math.exp(step.mean)
+    is_late = predicted_ms is not None and predicted_ms > task.policy.deadline_ms
+    is_pinned = standing.cause is Cause.PINNED
+    return Decision(
+        level=level,
+        cause=Cause.DEADLINE if is_late and not is_pinned else cause,
+        is_infeasible=(is_late or is_last_resort) and not is_pinned,
+        running=task.running,
+        p95_ms=p95_ms,
+        deadline_ms=task.policy.deadline_ms,
+        predicted_ms=predicted_ms,
+        deviation=step.deviation,
+        accuracy=task.ladder.levels[level].accuracy.value,
+        temperature_c=situation.resources.temperature_c,
+        shortage=shortage if shortage is not None and shortage.cause is cause else None,
+    )
 
 
-def _heat(resources: Resources) -> str:
-    if resources.throttled:
-        return "throttled"
-    return f"{resources.temperature_c or 0.0:.0f} C"
+def _cause(
+    standing: Standing, level: int, shortage: Shortage | None, *, is_last_resort: bool
+) -> Cause:
+    if standing.cause is Cause.PINNED:
+        return Cause.PINNED
+    if is_last_resort and shortage is not None:
+        return shortage.cause
+    if standing.must_leave is not None:
+        return standing.must_leave
+    if level == standing.level:
+        return standing.cause
+    if level < standing.level:
+        return Cause.WIDER
+    return Cause.ELSEWHERE if shortage is None else shortage.cause

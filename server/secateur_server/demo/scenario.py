@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from secateur_protocols.manifest import Ladder
-from secateur_server.core.planner import most_accurate
+from secateur_server.core.standing import most_accurate
 from secateur_server.errors import InputError
 
 FASTEST_MS = 6.0

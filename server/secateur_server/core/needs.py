@@ -1,0 +1,120 @@
+"""What levels need of the limits that a device's models share, and what there is of each."""
+
+import math
+
+from secateur_protocols.manifest import Manifest
+from secateur_server.core.combination import Amounts
+from secateur_server.core.decision import Cause, Shortage
+from secateur_server.core.situation import Situation, Task
+
+SHARED_LIMITS = (Cause.MEMORY, Cause.DISK, Cause.CPU, Cause.BATTERY)
+"""The order of all `Amounts` here: bytes, bytes, share of all cores, compute per second."""
+
+NOTHING: Amounts = (0.0,) * len(SHARED_LIMITS)
+
+
+def memory_bytes(manifest: Manifest) -> int:
+    """Say what a level needs; where it was not measured, twice its file as a floor."""
+    return manifest.peak_memory_bytes or 2 * manifest.size_bytes
+
+
+def needs_of(situation: Situation, task: Task, level: int) -> Amounts:
+    """Say what a level takes of each shared limit."""
+    manifest = task.ladder.levels[level]
+    is_held = task.measured is not None and (
+        manifest.digest == task.measured.digest or manifest.digest in task.measured.prefetched
+    )
+    return (
+        float(memory_bytes(manifest)),
+        0.0 if is_held else float(manifest.size_bytes),
+        _cpu_share(situation, task, level),
+        _work(situation, task, level),
+    )
+
+
+def budget_of(situation: Situation) -> Amounts:
+    """Say what there is of each shared limit, what the running levels hold included."""
+    resources, tasks = situation.resources, situation.tasks
+    held = [_held(situation, task) for task in tasks]
+    return (
+        _plus(resources.memory_available_bytes, sum(each[0] for each in held)),
+        _plus(resources.disk_free_bytes, 0.0),
+        _cpu_budget(situation, sum(each[2] for each in held)),
+        _battery_budget(situation),
+    )
+
+
+def shortage_of(needs: Amounts, limits: Amounts) -> Shortage | None:
+    """Name the limit that is missed by most; ``None``: all are kept."""
+    missed = [
+        Shortage(cause, needed, limit)
+        for cause, needed, limit in zip(SHARED_LIMITS, needs, limits, strict=True)
+        if needed > limit
+    ]
+    return max(missed, key=lambda each: each.needed / max(each.limit, 1e-9), default=None)
+
+
+def add(first: Amounts, second: Amounts) -> Amounts:
+    """Add limit by limit."""
+    return tuple(map(float.__add__, first, second))
+
+
+def scale(amounts: Amounts, share: float) -> Amounts:
+    """Take a share of each amount."""
+    return tuple(share * amount for amount in amounts)
+
+
+def _held(situation: Situation, task: Task) -> Amounts:
+    running = task.running
+    return NOTHING if running is None else needs_of(situation, task, running)
+
+
+def _plus(amount: float | None, held: float) -> float:
+    return math.inf if amount is None else float(amount) + held
+
+
+def _cpu_budget(situation: Situation, held: float) -> float:
+    limits = [each.policy.cpu_limit for each in situation.tasks]
+    known = [limit for limit in limits if limit is not None]
+    if not known or situation.resources.cpu_share is None:
+        return math.inf
+    others = max(0.0, situation.resources.cpu_share - held)
+    return min(known) - others
+
+
+def _battery_budget(situation: Situation) -> float:
+    """Below the floor, allow the share of the greatest work that the charge is of the floor."""
+    resources = situation.resources
+    if resources.on_mains is not False or resources.battery_ratio is None:
+        return math.inf
+    floor = max((each.policy.battery_floor for each in situation.tasks), default=0.0)
+    if resources.battery_ratio >= floor:
+        return math.inf
+    most = sum(
+        max(_work(situation, task, level) for level in task.allowed_levels())
+        for task in situation.tasks
+    )
+    return most * resources.battery_ratio / floor
+
+
+def _rate_hz(situation: Situation, task: Task) -> float:
+    """Say how often the model infers; where nobody counted, once a second."""
+    served = task.measured.served if task.measured is not None else ()
+    answered = sum(each.answered for each in served)
+    return answered / situation.period_s if answered else 1.0
+
+
+def _cpu_share(situation: Situation, task: Task, level: int) -> float:
+    measured = task.measured
+    if task.policy.cpu_limit is None or measured is None or not measured.p50_ms:
+        return 0.0
+    busy_ms = measured.p50_ms * math.exp(situation.predict(task, level).mean)
+    share = _rate_hz(situation, task) * busy_ms / 1000 / situation.cores
+    return min(1.0, share)
+
+
+def _work(situation: Situation, task: Task, level: int) -> float:
+    """Say what energy a level needs: time on the machine that pruned it, per second."""
+    if situation.resources.on_mains is not False:
+        return 0.0
+    return _rate_hz(situation, task) * task.ladder.levels[level].latency.p50_ms

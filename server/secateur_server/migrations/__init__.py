@@ -1,0 +1,1 @@
+"""The database's schema, step by step; `adapters.schema` brings each database here."""
