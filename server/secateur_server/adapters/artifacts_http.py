@@ -23,6 +23,11 @@ BACKLOG = 1024
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
+MAX_CONNECTIONS = 500
+"""More are answered 503, which agents try again later. The process also hosts an MQTT client
+that waits with select(), which breaks silently at 1,024 file descriptors."""
+
+
 class ArtifactsServer:
     """``GET /blobs/{digest}``: any static file server can take its place."""
 
@@ -34,7 +39,13 @@ class ArtifactsServer:
         """
         self._blobs_dir = blobs_dir
         app = Starlette(routes=[Route("/blobs/{digest}", self._blob, methods=["GET", "HEAD"])])
-        config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off")
+        config = uvicorn.Config(
+            app,
+            log_level="error",
+            access_log=False,
+            lifespan="off",
+            limit_concurrency=MAX_CONNECTIONS,
+        )
         self._server = uvicorn.Server(config)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
