@@ -11,8 +11,10 @@ import pytest
 from secateur_protocols.info import Info
 from secateur_protocols.manifest import Ladder
 from secateur_server.adapters.embedded_broker import EmbeddedBroker, find_mosquitto
+from secateur_server.adapters.store import sqlite_url
 from secateur_server.registry.registry import Registry
 from support.coordinators import RunningCoordinator, Served
+from support.postgres import PostgresServer, find_postgres
 from support.scripted_device import ScriptedDevice, wait_until
 from support.situations import make_ladder, write_ladder_dir
 
@@ -65,3 +67,23 @@ def served(tmp_path: Path, ladder: Ladder) -> Iterator[Served]:
     finally:
         process.terminate()
         process.wait(30.0)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Run a PostgreSQL server of the tests' own."""
+    programs = find_postgres()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed: apt install postgresql")
+    server = PostgresServer(programs)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Run the test on each kind of database."""
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path / "test.sqlite")
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.make_database()

@@ -51,6 +51,8 @@ REPLICAS = sa.Table(
     sa.Column("seen_s", sa.Float, nullable=False),
 )
 
+FIRST = "0001"
+
 MIGRATION_LOCK = 5_236_001
 """PostgreSQL's advisory lock under which one replica migrates and the others wait."""
 
@@ -68,4 +70,7 @@ def migrate(engine: sa.Engine) -> None:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
         config.attributes["connection"] = connection
+        tables = sa.inspect(connection).get_table_names()
+        if "devices" in tables and "alembic_version" not in tables:
+            command.stamp(config, FIRST)  # made before there were migrations
         command.upgrade(config, "head")
