@@ -19,7 +19,7 @@ from secateur_server.core.needs import add, budget_of, needs_of, scale, shortage
 from secateur_server.core.planner import COMFORTABLE_SHARE, TOLERATED_SHARE, decide
 from secateur_server.core.policy import Policy
 from secateur_server.core.situation import Situation, Task
-from secateur_server.core.standing import SURE_DEVIATIONS
+from secateur_server.core.standing import share_of_deadline
 from support.situations import MEBIBYTE, make_ladder, make_measured
 
 if TYPE_CHECKING:
@@ -103,10 +103,10 @@ def misses(situation: Situation, levels: tuple[int, ...], share: float) -> bool:
 def is_late(situation: Situation, task: Task, level: int, *, surely: bool) -> bool:
     if task.measured is None or task.measured.p95_ms is None or task.running is None:
         return False
-    step = situation.predict(task, level)
-    log_ratio = step.mean if surely else step.upper(SURE_DEVIATIONS)
-    limit_ms = task.policy.deadline_ms * (1.0 if surely else 1 - task.policy.headroom_ratio)
-    return task.measured.p95_ms * math.exp(log_ratio) > limit_ms
+    if surely:
+        log_ratio = situation.predict(task, level).mean
+        return task.measured.p95_ms * math.exp(log_ratio) > task.policy.deadline_ms
+    return share_of_deadline(situation, task, level) > 1 - task.policy.headroom_ratio
 
 
 @given(situations)
@@ -247,7 +247,7 @@ def situation_of(
 def test_a_late_device_steps_down_at_once_as_far_as_it_must() -> None:
     (slightly,) = decide(situation_of(make_measured(LADDER, 0, [7.0, 7.0, 10.5]), desired=0))
     (far,) = decide(situation_of(make_measured(LADDER, 0, [7.0, 7.0, 24.0]), desired=0))
-    assert slightly.level == 2
+    assert slightly.level == 1
     assert far.level == 3
     assert slightly.cause is Cause.DEADLINE
     assert "> deadline" in slightly.reason
@@ -269,7 +269,7 @@ def test_where_memory_is_short_the_limit_that_binds_is_named_with_its_numbers() 
 
 @pytest.mark.parametrize(
     ("temperature_c", "level", "cause"),
-    [(60.0, 1, Cause.WIDER), (82.0, 2, Cause.WARM), (90.0, 3, Cause.HOT)],
+    [(60.0, 0, Cause.WIDER), (82.0, 2, Cause.WARM), (90.0, 3, Cause.HOT)],
 )
 def test_heat_holds_a_device_back_and_then_drives_it_down(
     temperature_c: float, level: int, cause: Cause
@@ -334,7 +334,7 @@ def test_a_cold_start_follows_like_devices_and_else_begins_narrow() -> None:
             level=1,
             boot=1,
             sequence=9,
-            typical_ms=6.0,
+            typical_ms=7.2,
             periods=3,
         )
         beliefs = learn(beliefs, device, "", None, seen)
@@ -381,12 +381,25 @@ def test_noise_within_the_headroom_never_makes_a_device_flap(
     true_ms = [each.latency.p50_ms for each in ladder.levels]
     device = _PlayedDevice(ladder, true_ms, deadline_ms)
     for _ in range(60):
-        device.live(chance.uniform(0.91, 1.09))
+        device.live(chance.uniform(0.976, 1.024))
     assert device.levels == sorted(device.levels, reverse=True)
 
 
+@settings(max_examples=15, deadline=None)
+@given(st.floats(2.5, 12.0), st.integers(0, 2**32))
+def test_a_device_that_scatters_more_leaves_more_free_and_seldom_flaps(
+    deadline_ms: float, seed: int
+) -> None:
+    chance = random.Random(seed)
+    true_ms = [each.latency.p50_ms for each in LADDER.levels]
+    device = _PlayedDevice(LADDER, true_ms, deadline_ms)
+    for _ in range(300):
+        device.live(math.exp(chance.gauss(0.0, 0.06)))
+    assert len(device.levels) <= 30  # of 300 periods
+
+
 @settings(max_examples=20, deadline=None)
-@given(st.floats(1.2, 3.0), st.integers(0, 2**32))
+@given(st.floats(1.3, 3.0), st.integers(0, 2**32))
 def test_a_ladder_that_promises_too_much_of_a_wider_level_is_believed_a_few_times_only(
     surprise: float, seed: int
 ) -> None:

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 from secateur_protocols.control import PolicyChange
 
-HEADROOM_RATIO = 0.2
-"""Free share of the deadline demanded before going wider. Measurements that scatter by 10 %
-either way then cannot make a device flap: 0.9 / 1.1 of the deadline is 0.82."""
+HEADROOM_RATIO = 0.05
+"""Free share of the deadline demanded of a level to move to. How much a device scatters and how
+unsure a prediction is comes on top, so that quiet devices need not leave much free."""
 
 PATIENCE = 3
 """Periods that must agree before going wider: one good period may be chance."""

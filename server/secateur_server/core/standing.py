@@ -11,6 +11,8 @@ periods, on a device that is neither warm nor in its quiet hours.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
 
 from secateur_protocols.manifest import Ladder
 from secateur_server.core.beliefs import predict_cold
@@ -21,8 +23,18 @@ WARM_MARGIN_C = 5.0
 """Nothing goes wider within so much of the temperature limit: a Raspberry Pi begins to
 throttle at 80 C, five below its hard limit."""
 
-SURE_DEVIATIONS = 1.0
-"""How many deviations worse than expected a prediction is taken."""
+SURE_DEVIATIONS = 0.5
+"""How many deviations worse than expected a prediction is taken. More would leave levels
+untried that are only unsure; what is tried in vain is known afterwards."""
+
+USUAL_SCATTER = 0.05
+"""Of log p95 from period to period, where a device has not yet shown its own."""
+
+MIN_DIFFERENCES = 3
+"""Fewer say nothing."""
+
+DIFFERENCE_TO_SCATTER = 0.954
+"""Median absolute difference of neighbours over the standard deviation, normal noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +106,7 @@ def find_exits(situation: Situation, task: Task, standing: Standing) -> Exits:
         levels = (level, *(each for each in allowed if each > level))
         return Exits(levels, tuple((each, 0.0) for each in levels))
     shares = [
-        (each, _share(situation, task, each))
+        (each, share_of_deadline(situation, task, each))
         for each in allowed
         if each >= _widest(task, standing)
         and (each != level or standing.must_leave is Cause.HOT)
@@ -147,17 +159,19 @@ def _better(
         if levels[each].accuracy.value <= accuracy or (each < level and barrier is not None):
             continue
         basis_ms = worst_ms if each < level else None
-        if _share(situation, task, each, basis_ms) <= 1 - task.policy.headroom_ratio:
+        if share_of_deadline(situation, task, each, basis_ms) <= 1 - task.policy.headroom_ratio:
             found.append(each)
     return tuple(found)
 
 
-def _share(
+def share_of_deadline(
     situation: Situation, task: Task, level: int, basis_ms: float | None = None
 ) -> float:
     """Predict which share of its deadline a level takes, one deviation worse than expected."""
     measured_ms = (task.measured.p95_ms or 0.0) if task.measured else 0.0
-    upper = math.exp(situation.predict(task, level).upper(SURE_DEVIATIONS))
+    step = situation.predict(task, level)
+    unsure = math.hypot(step.deviation, _scatter(task))
+    upper = math.exp(step.mean + SURE_DEVIATIONS * unsure)
     return (measured_ms if basis_ms is None else basis_ms) * upper / task.policy.deadline_ms
 
 
@@ -170,6 +184,23 @@ def _widest(task: Task, standing: Standing) -> int:
             return 0
         case _:
             return standing.level
+
+
+def _scatter(task: Task) -> float:
+    """Say how much log p95 scatters from period to period.
+
+    From differences of neighbours: a change of load in between is one large difference, which
+    the median leaves out.
+    """
+    recent_ms = task.measured.recent_p95_ms if task.measured else ()
+    differences = [
+        abs(math.log(later / earlier))
+        for earlier, later in pairwise(recent_ms)
+        if earlier > 0 and later > 0
+    ]
+    if len(differences) < MIN_DIFFERENCES:
+        return USUAL_SCATTER
+    return median(differences) / DIFFERENCE_TO_SCATTER
 
 
 def _comfortable_ms(task: Task) -> float:
