@@ -128,9 +128,17 @@ class Broker:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def publish(self, topic: str, payload: bytes, *, is_retained: bool = False) -> None:
-        """Send with QoS 1; without a connection it waits in memory."""
-        self._client.publish(topic, payload, qos=1, retain=is_retained)
+    def publish(
+        self, topic: str, payload: bytes, *, is_retained: bool = False, qos: int = 1
+    ) -> None:
+        """Send; with QoS 1 and without a connection it waits in memory."""
+        self._client.publish(topic, payload, qos=qos, retain=is_retained)
+
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+        """Subscribe to more, now and on every connection to come."""
+        more = [(each.topic_filter, each.qos) for each in subscriptions]
+        self._subscriptions += more
+        self._client.subscribe(more)
 
     def fetch(self, topics: Sequence[str]) -> None:
         """Have the broker send what it retains of these topics, once more, by name."""

@@ -7,7 +7,15 @@ import sys
 
 import typer
 
-from secateur_server.cli import coordinator, demo, inspection, operators, protocol, pruning
+from secateur_server.cli import (
+    coordinator,
+    demo,
+    inspection,
+    operators,
+    protocol,
+    pruning,
+    simulation,
+)
 from secateur_server.errors import EXIT_BAD_INPUT, EXIT_FAILED, ServerError
 
 app = typer.Typer(
@@ -22,6 +30,7 @@ demo.register(app)
 protocol.register(app)
 inspection.register(app)
 pruning.register(app)
+simulation.register(app)
 
 
 def main() -> None:

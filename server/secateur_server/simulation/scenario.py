@@ -172,10 +172,33 @@ def make_ladder(spec: LadderSpec) -> Ladder:
     )
 
 
+def stand_in(model: str, level: int) -> bytes:
+    """Give the bytes that stand for an artifact, and for its golden inputs."""
+    return f"{model} {level} is simulated".encode()
+
+
+def write_ladder(ladder: Ladder, folder: Path) -> None:
+    """Write a folder that ``secateur publish`` takes, for coordinators of simulated fleets.
+
+    Raises:
+        InputError: The folder exists or cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True)
+        document = ladder.model_dump_json(exclude_none=True)
+        (folder / "ladder.json").write_text(document, encoding="utf-8")
+        for manifest in ladder.levels:
+            content = stand_in(ladder.model, manifest.level)
+            (folder / f"level-{manifest.level}.tflite").write_bytes(content)
+            (folder / f"level-{manifest.level}.golden.npz").write_bytes(content)
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror}") from error
+
+
 def _make_manifest(
     model: str, level: int, accuracy: float, latency_ms: float, memory_mb: float
 ) -> Manifest:
-    digest = hashlib.sha256(f"{model} {level}".encode()).hexdigest()
+    digest = hashlib.sha256(stand_in(model, level)).hexdigest()
     return Manifest(
         level=level,
         precision=Precision.FLOAT32,

@@ -1,0 +1,179 @@
+"""Simulated agents: where each device is, where it was told to go, and what it says."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from secateur_protocols.info import EngineInfo, Hardware, Info, ModelTask
+from secateur_protocols.manifest import Manifest
+from secateur_protocols.state import Desired
+from secateur_protocols.telemetry import MAX_HISTORY, ModelTelemetry, Resources, Telemetry
+from secateur_server.simulation.scenario import make_ladder
+from secateur_server.simulation.world import Body, Floats, Integers, Weather, World
+
+
+class Devices:
+    """All agents of a simulated fleet, each with one model; they begin at the narrowest level.
+
+    Messages are built unchecked: what the simulation makes keeps its bounds.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.count = world.count
+        self.ladder = make_ladder(world.scenario.ladder)
+        self.levels: Integers = np.full(world.count, world.accuracy.size - 1)
+        self._held = [{world.accuracy.size - 1} for _ in range(world.count)]
+        self._under_way: dict[int, tuple[int, float]] = {}
+        self._revisions: dict[int, int] = {}
+        self._recent_ms: list[tuple[float, ...]] = [()] * world.count
+        self._held_back: dict[int, Telemetry] = {}
+        self._sequence = 0
+
+    def birth_of(self, number: int) -> Info:
+        """Say what a device is."""
+        world = self._world
+        hardware_class = world.class_names[world.class_of[number]]
+        return Info(
+            boot=1,
+            agent_version="simulated",
+            hardware=Hardware(
+                machine="simulated",
+                cpu_model=hardware_class,
+                cores=1,
+                memory_bytes=int(world.memory_bytes[number]),
+                hardware_class=hardware_class,
+                simulated=True,
+            ),
+            engine=EngineInfo(name="simulated", version="1", threads=1),
+            tasks=(
+                ModelTask(
+                    model=self.ladder.model, deadline_ms=float(world.deadline_ms[number])
+                ),
+            ),
+            labels={},
+        )
+
+    def running(self, number: int) -> Manifest:
+        """Say what a device runs."""
+        return self.ladder.levels[int(self.levels[number])]
+
+    def revision_of(self, number: int) -> int:
+        """Say which desired state a device has heard last; 0: none."""
+        return self._revisions.get(number, 0)
+
+    def wish(self, number: int, desired: Desired) -> bool:
+        """Begin to go where the coordinator wants a device; a newer wish supersedes.
+
+        Returns:
+            Whether it was news.
+        """
+        if desired.revision <= self.revision_of(number) or not desired.models:
+            return False
+        self._revisions[number] = desired.revision
+        self._under_way.pop(number, None)
+        level = desired.models[0].level
+        if level != self.levels[number]:
+            fetch_s = 0.0 if level in self._held[number] else self._world.scenario.fetch_s
+            self._under_way[number] = (level, fetch_s - self._world.scenario.period_s)
+        return True
+
+    def arrive(self, weather: Weather) -> Integers:
+        """Let devices get where they were told to; who is away stays."""
+        for number, (level, left_s) in list(self._under_way.items()):
+            if weather.is_away[number]:
+                continue
+            if left_s > 0:
+                self._under_way[number] = (level, left_s - self._world.scenario.period_s)
+                continue
+            del self._under_way[number]
+            self.levels[number] = level
+            self._held[number].add(level)
+            self._recent_ms[number] = ()
+        return self.levels
+
+    def tell(
+        self, measured_ms: Floats, body: Body, weather: Weather
+    ) -> Iterator[tuple[int, Telemetry]]:
+        """Give the telemetry of a period as it arrives after its link's faults."""
+        utilisation = self._world.utilisation(measured_ms).tolist()
+        temperature_c, throttled = body.temperature_c.tolist(), body.is_throttled.tolist()
+        is_away = weather.is_away.tolist()
+        is_odd = (weather.is_lost | weather.is_doubled | weather.is_late).tolist()
+        self._sequence += 1
+        for number, p95_ms in enumerate(measured_ms.tolist()):
+            recent_ms = (*self._recent_ms[number][1 - MAX_HISTORY :], p95_ms)
+            self._recent_ms[number] = recent_ms
+            if is_away[number]:
+                continue
+            telemetry = self._telemetry(
+                number, recent_ms, utilisation[number], temperature_c[number], throttled[number]
+            )
+            if is_odd[number] or number in self._held_back:
+                yield from self._transmit(number, telemetry, weather)
+            else:
+                yield number, telemetry
+
+    def _transmit(
+        self, number: int, telemetry: Telemetry, weather: Weather
+    ) -> Iterator[tuple[int, Telemetry]]:
+        held_back = self._held_back.pop(number, None)
+        if weather.is_late[number] and not weather.is_lost[number]:
+            self._held_back[number] = telemetry
+        elif not weather.is_lost[number]:
+            yield number, telemetry
+            if weather.is_doubled[number]:
+                yield number, telemetry
+        if held_back is not None:
+            yield number, held_back
+
+    def _telemetry(
+        self,
+        number: int,
+        recent_ms: tuple[float, ...],
+        cpu_share: float,
+        temperature_c: float,
+        throttled: bool,  # noqa: FBT001 - one of a device's sensors
+    ) -> Telemetry:
+        manifest = self.running(number)
+        measured = ModelTelemetry.model_construct(
+            model=self.ladder.model,
+            version=self.ladder.version,
+            level=manifest.level,
+            digest=manifest.digest,
+            precision="float32",
+            deadline_ms=0.0,
+            p50_ms=recent_ms[-1],
+            p95_ms=recent_ms[-1],
+            p99_ms=recent_ms[-1],
+            recent_p95_ms=recent_ms,
+            since_switch_s=0.0,
+            offered=0,
+            answered=0,
+            dropped=0,
+            lost=0,
+            deadline_misses=0,
+            switches=0,
+            served=(),
+            prefetched=(),
+        )
+        free = int(self._world.memory_bytes[number]) - (manifest.peak_memory_bytes or 0)
+        resources = Resources.model_construct(
+            cpu_share=cpu_share,
+            cpu_pressure=None,
+            memory_total_bytes=None,
+            memory_available_bytes=max(0, free),
+            temperature_c=temperature_c,
+            throttled=throttled,
+            battery_ratio=None,
+            on_mains=None,
+            disk_free_bytes=None,
+        )
+        return Telemetry.model_construct(
+            boot=1,
+            sequence=self._sequence,
+            sent_at="",
+            period_s=self._world.scenario.period_s,
+            resources=resources,
+            models=(measured,),
+        )
