@@ -1,4 +1,4 @@
-"""The coordinator at run time: one queue, one consumer, no decision of its own.
+"""The coordinator at run time: one thread, one queue, no decision of its own.
 
 What the broker brings becomes `core.fleet`'s news, `core.coordinator` derives what is wanted,
 and what differs is saved, then published:
@@ -6,12 +6,12 @@ and what differs is saved, then published:
     take a batch off the queue -> hear and plan each -> save all that was decided -> publish it
 
 so that one transaction serves many devices when many speak at once, and one device waits for
-nobody when it speaks alone.
+nobody when it speaks alone. The same thread turns the MQTT client's loop: handing each message
+from one thread to another costs more than deciding about it.
 """
 
 import contextlib
 import logging
-import queue
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable
@@ -94,10 +94,6 @@ HEARD: dict[Leaf, type[Said]] = {
 """What is remembered of a device."""
 
 
-class Quit:
-    """The process was asked to end."""
-
-
 class Opened:
     """There is a connection to the broker."""
 
@@ -122,7 +118,8 @@ class Driver:
         self._store = store
         self._registry = registry
         self._replicas = replicas or Alone()
-        self._happenings: queue.SimpleQueue[Received | Opened | Quit] = queue.SimpleQueue()
+        self._happenings: deque[Received | Opened] = deque()
+        self._is_over = False
         self._changed: OrderedDict[str, float] = OrderedDict()
         self._news: set[str] = set()
         self._decided: set[str] = set()
@@ -136,8 +133,8 @@ class Driver:
         self._broker = Broker(
             broker_url,
             subscriptions=self._subscriptions(),
-            on_message=self._happenings.put,
-            on_open=lambda: self._happenings.put(Opened()),
+            on_message=self._happenings.append,
+            on_open=lambda: self._happenings.append(Opened()),
             will=self._status(PresenceState.OFFLINE),
         )
 
@@ -163,28 +160,39 @@ class Driver:
             InputError: There is no broker.
         """
         self._replicas.join()
-        self._broker.start()
+        self._broker.start(own_thread=False)
 
     def quit(self) -> None:
         """Ask `run` to end, from any thread or signal handler."""
-        self._happenings.put(Quit())
+        self._is_over = True
 
     def run(self) -> None:
         """Coordinate until `quit`; everything is saved and said on return."""
         next_tick_s = 0.0
         try:
-            while True:
+            while not self._is_over:
                 now_s = time.monotonic()
                 if now_s >= next_tick_s:
                     next_tick_s = now_s + TICK_S
                     self._tick(now_s)
-                if not self._take_batch(next_tick_s):
-                    return
+                self._take_batch(next_tick_s)
                 self._settle()
         finally:
             self._save_said([*self._changed, *self._news])
             self._replicas.leave()
             self._broker.stop(self._status(PresenceState.STOPPED))
+
+    def take(self, received: Iterable[Received]) -> None:
+        """Take messages as if the broker had brought them: for measuring without one."""
+        for number, each in enumerate(received):
+            self._take(each)
+            if number % MAX_BATCH == MAX_BATCH - 1:
+                self._settle()
+        self._settle()
+
+    def tick(self) -> None:
+        """Do now what is due."""
+        self._tick(time.monotonic())
 
     def set_policies(self, policies: Policies) -> None:
         """Let other policy hold from now on, saved first.
@@ -221,20 +229,12 @@ class Driver:
             filters.append(Subscription(device_topic(self.site, ANY, Leaf.DESIRED)))
         return filters
 
-    def _take_batch(self, next_tick_s: float) -> bool:
-        """Take what has come, waiting for it until the next tick; false: time to end."""
+    def _take_batch(self, next_tick_s: float) -> None:
+        """Take what has come, waiting for it until the next tick."""
         wait_s = 0.0 if self._unsaid else max(0.0, next_tick_s - time.monotonic())
-        with contextlib.suppress(queue.Empty):
-            happening = self._happenings.get(timeout=wait_s)
-            for _ in range(MAX_BATCH):
-                if isinstance(happening, Quit):
-                    return False
-                self._take(happening)
-                happening = self._happenings.get_nowait()
-            if isinstance(happening, Quit):
-                return False
-            self._take(happening)
-        return True
+        self._broker.pump(wait_s, most=MAX_BATCH)
+        while self._happenings:
+            self._take(self._happenings.popleft())
 
     def _take(self, happening: Received | Opened) -> None:
         if isinstance(happening, Opened):

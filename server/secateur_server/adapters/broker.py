@@ -1,9 +1,12 @@
 """The server's connection to the broker: coordinator and operators' clients alike."""
 
+import contextlib
 import random
+import select
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,6 +21,9 @@ from secateur_server.errors import InputError
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 CONNECT_S = 5.0
 """How long the first connection may take, seconds."""
+
+FAREWELL_S = 2.0
+"""How long the last message may take to get out, seconds."""
 
 KEEP_ALIVE_S = 30
 MAX_INFLIGHT = 1_000
@@ -68,8 +74,8 @@ class Broker:
         Args:
             url: ``mqtt://[user:password@]host[:port]``, or ``mqtts://``.
             subscriptions: Made anew on every connection.
-            on_message: Called on paho's thread.
-            on_open: Called on paho's thread after each CONNACK, once the subscriptions hold.
+            on_message: Called on the thread that turns the loop.
+            on_open: Likewise, after each CONNACK, once the subscriptions hold.
             will: The last will, retained, QoS 1.
 
         Raises:
@@ -82,6 +88,9 @@ class Broker:
         self._on_open = on_open
         self._opened = threading.Event()
         self._refusal: str | None = None
+        self._is_pumped = False
+        self._next_try_s = 0.0
+        self._delay_s = 0.0
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
         if self._parts.username is not None:
             password = unquote(self._parts.password) if self._parts.password else None
@@ -102,31 +111,78 @@ class Broker:
         )
         _draw_delays(self._client)
 
-    def start(self) -> None:
+    def start(self, *, own_thread: bool = True) -> None:
         """Connect; from then on, connect again for as long as it takes.
+
+        Args:
+            own_thread: Whether a thread of its own turns the connection's loop; else the
+                caller does, with `pump`, and all callbacks are called there.
 
         Raises:
             InputError: There is no broker there, or it refuses us.
         """
         host, port = self._parts.hostname or "", self._parts.port or PORTS[self._parts.scheme]
+        self._is_pumped = not own_thread
         try:
             self._client.connect(host, port, keepalive=KEEP_ALIVE_S)
         except OSError as error:
             msg = f"no broker at {host}:{port} ({error}): start one or give another --broker"
             raise InputError(msg) from error
-        self._client.loop_start()
-        if not self._opened.wait(CONNECT_S) or self._refusal is not None:
+        if own_thread:
+            self._client.loop_start()
+        if not self._wait_for(self._opened.is_set, CONNECT_S) or self._refusal is not None:
             self.stop()
             why = self._refusal or f"no answer in {CONNECT_S:.0f} s"
             raise InputError(f"the broker at {host}:{port} refuses the connection: {why}")
+
+    def pump(self, timeout_s: float, *, most: int) -> None:
+        """Wait for the connection to have something, take what is there, send what waits.
+
+        A connection that is lost is tried again, later each time.
+
+        Args:
+            timeout_s: How long to wait at most.
+            most: Packets to take at most.
+        """
+        if self._client.loop(timeout_s) != mqtt.MQTT_ERR_SUCCESS:
+            self._connect_again(timeout_s)
+            return
+        self._delay_s = 0.0
+        for _ in range(most):
+            connection = self._client.socket()
+            if connection is None or not select.select([connection], [], [], 0)[0]:
+                return
+            self._client.loop(0.0)
+
+    def _connect_again(self, timeout_s: float) -> None:
+        now_s = time.monotonic()
+        if now_s < self._next_try_s:
+            time.sleep(min(timeout_s, self._next_try_s - now_s))
+            return
+        self._delay_s = min(LAST_DELAY_S[0], max(FIRST_DELAY_S[0], 2 * self._delay_s))
+        # Spread, so that a site's clients do not come back in step.
+        self._next_try_s = now_s + random.uniform(0.5, 1.0) * self._delay_s  # noqa: S311 - no secret
+        with contextlib.suppress(OSError):
+            self._client.reconnect()
 
     def stop(self, farewell: Will | None = None) -> None:
         """Send a last retained message, wait until it is out, and leave."""
         if farewell is not None and self._client.is_connected():
             said = self._client.publish(farewell.topic, farewell.payload, qos=1, retain=True)
-            said.wait_for_publish(timeout=2.0)
+            self._wait_for(said.is_published, FAREWELL_S)
         self._client.disconnect()
+        if self._is_pumped:
+            self._client.loop(0.1)
         self._client.loop_stop()
+
+    def _wait_for(self, is_done: Callable[[], bool], limit_s: float) -> bool:
+        until_s = time.monotonic() + limit_s
+        while not is_done() and time.monotonic() < until_s:
+            if self._is_pumped:
+                self._client.loop(0.05)
+            else:
+                time.sleep(0.002)
+        return is_done()
 
     def publish(
         self, topic: str, payload: bytes, *, is_retained: bool = False, qos: int = 1

@@ -23,7 +23,7 @@ WARM_MARGIN_C = 5.0
 """Nothing goes wider within so much of the temperature limit: a Raspberry Pi begins to
 throttle at 80 C, five below its hard limit."""
 
-SURE_DEVIATIONS = 0.5
+SURE_DEVIATIONS = 0.25
 """How many deviations worse than expected a prediction is taken. More would leave levels
 untried that are only unsure; what is tried in vain is known afterwards."""
 

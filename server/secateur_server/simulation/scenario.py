@@ -104,8 +104,8 @@ class NoiseSpec(_Part):
     """Standard deviation of log latency between the inferences of a period."""
     between: NotNegative = 0.04
     """Of the log p95 between periods."""
-    outliers: Share = 0.002
-    """Share of the periods that are slower for no reason."""
+    outliers_per_hour: NotNegative = 0.12
+    """Periods that are slower for no reason, per device."""
     outlier_slowdown: tuple[Positive, Positive] = (1.3, 3.0)
 
 

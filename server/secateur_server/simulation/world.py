@@ -99,7 +99,7 @@ class World:
         self._begin_absences()
         noise, link = scenario.noise, scenario.link
         scatter = np.exp(noise.between * chance.standard_normal(count))
-        outliers = chance.random(count) < noise.outliers
+        outliers = chance.random(count) < noise.outliers_per_hour * scenario.period_s / 3600
         scatter *= np.where(outliers, chance.uniform(*noise.outlier_slowdown, count), 1.0)
         fates = chance.random((3, count))
         weather = Weather(

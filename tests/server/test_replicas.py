@@ -1,0 +1,180 @@
+"""Several coordinators for one site, on PostgreSQL and a real broker."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from secateur_protocols.control import ShowStatus
+from secateur_protocols.info import Info
+from secateur_protocols.manifest import Ladder
+from secateur_protocols.state import Desired
+from secateur_protocols.topics import Leaf
+from secateur_server.adapters.embedded_broker import EmbeddedBroker
+from secateur_server.adapters.operator import OperatorClient
+from secateur_server.adapters.shared_subscription import delivers_shared
+from secateur_server.registry.registry import Registry
+from support.postgres import PostgresServer
+from support.scripted_device import ScriptedDevice, wait_until
+from support.situations import make_info, make_measured, make_telemetry, write_ladder_dir
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
+MakeDevice = Callable[[str, Info], ScriptedDevice]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--replica", "a"], "postgresql"),
+        (["--replica", "a", "--database", "sqlite:///x"], "postgresql"),
+        (["--replica", "a", "--database", "postgresql://h/n"], "broker"),
+    ],
+)
+def test_replicas_without_what_they_share_are_refused(arguments: list[str], word: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "secateur_server", "serve", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert word in done.stderr
+
+
+def test_shared_subscriptions_are_used_where_they_deliver(any_broker: EmbeddedBroker) -> None:
+    """Mosquitto delivers each message to one of the group; amqtt grants it and does not."""
+    assert delivers_shared(any_broker.url, "default") == (any_broker.name == "mosquitto")
+
+
+class Site:
+    """Replicas of one site in processes of their own."""
+
+    def __init__(self, folder: Path, broker_url: str, database: str) -> None:
+        self._folder, self._broker_url, self._database = folder, broker_url, database
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str) -> None:
+        ready = self._folder / f"{name}.json"
+        command = [sys.executable, "-m", "secateur_server", "serve", "--replica", name]
+        command += ["--broker", self._broker_url, "--database", self._database]
+        command += ["--data", str(self._folder), "--http-port", "0", "--ready-file", str(ready)]
+        command += ["--public-url", "http://127.0.0.1:1/blobs"]
+        self.processes[name] = process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        wait_until(lambda: ready.exists() or process.poll() is not None, timeout_s=60.0)
+        assert process.poll() is None, "serve ended"
+
+    def wait_for(self, replicas: list[str]) -> dict[str, Any]:
+        """Wait until just these say that they are alive."""
+        operator = OperatorClient(self._broker_url, "default")
+
+        def look() -> dict[str, Any] | None:
+            status: Any = operator.request(ShowStatus(), timeout_s=60.0).result
+            return status if status["replicas"] == replicas else None
+
+        status = wait_until(look, timeout_s=60.0)
+        operator.close()
+        return status
+
+    def stop(self) -> None:
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.terminate()
+            process.wait(60.0)
+
+
+@pytest.fixture
+def site(
+    tmp_path: Path, mosquitto: EmbeddedBroker, postgres: PostgresServer, ladder: Ladder
+) -> Iterator[Site]:
+    """Prepare a site whose replicas share a registry, a database and a broker."""
+    Registry(tmp_path / "data" / "registry").publish(write_ladder_dir(tmp_path / "l", ladder))
+    running = Site(tmp_path / "data", mosquitto.url, postgres.make_database())
+    yield running
+    running.stop()
+
+
+class Witness:
+    """Remembers all that a device was told, and that no revision said two things."""
+
+    def __init__(self, device: ScriptedDevice) -> None:
+        self.device = device
+        self._told: dict[int, Desired] = {}
+
+    def hear(self, *, timeout_s: float = 30.0) -> Desired:
+        desired = self.device.next_desired(timeout_s=timeout_s)
+        assert self._told.setdefault(desired.revision, desired) == desired
+        return self._told[max(self._told)]
+
+    def wait_for(self, level: Callable[[int], bool]) -> int:
+        until = time.monotonic() + 60
+        while not (self._told and level(self.level)):
+            assert time.monotonic() < until
+            self.hear()
+        return self.level
+
+    @property
+    def level(self) -> int:
+        return self._told[max(self._told)].models[0].level
+
+
+def test_killing_a_replica_loses_nothing_and_changes_no_level(
+    site: Site, make_device: MakeDevice, ladder: Ladder
+) -> None:
+    site.start("a")
+    site.start("b")
+    assert site.wait_for(["a", "b"])["shared_subscription"] is True
+    info = make_info(deadline_ms=20.0)
+    witnesses = [Witness(make_device(f"d-{number}", info)) for number in range(12)]
+    for witness in witnesses:
+        witness.device.birth()
+        witness.wait_for(lambda level: level == 3)
+    say(witnesses, ladder, 3, 2.0, sequence=0)
+    for witness in witnesses:
+        witness.wait_for(lambda level: level == 0)
+
+    site.processes["a"].kill()
+    site.processes["a"].wait(30.0)
+    site.wait_for(["b"])
+    for witness in witnesses:
+        while not witness.device.hears_nothing(for_s=0.05):
+            pass
+        assert witness.level == 0
+
+    say(witnesses, ladder, 0, 100.0, sequence=1)
+    for witness in witnesses:
+        witness.wait_for(lambda level: level == 3)
+    site.start("a")
+    site.wait_for(["a", "b"])
+    assert all(witness.level == 3 for witness in witnesses)
+
+
+def say(
+    witnesses: list[Witness], ladder: Ladder, level: int, p95_ms: float, *, sequence: int
+) -> None:
+    measured = make_measured(ladder, level, [p95_ms] * 4, deadline_ms=20.0)
+    for witness in witnesses:
+        witness.device.say(Leaf.TELEMETRY, make_telemetry(measured, sequence=sequence))
+
+
+def test_policy_set_at_one_replica_holds_at_all(
+    site: Site, make_device: MakeDevice, mosquitto: EmbeddedBroker
+) -> None:
+    site.start("a")
+    site.start("b")
+    site.wait_for(["a", "b"])
+    devices = [make_device(f"d-{number}", make_info()) for number in range(8)]
+    for device in devices:
+        device.birth()
+    command = ["policy", "set", "--deadline-ms", "3", "--broker", mosquitto.url]
+    done = subprocess.run(
+        [sys.executable, "-m", "secateur_server", *command], timeout=60, check=False
+    )
+    assert done.returncode == 0
+    for device in devices:
+        wait_until(lambda d=device: d.next_desired().models[0].deadline_ms == 3.0)  # type: ignore[misc]
