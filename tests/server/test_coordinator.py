@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from secateur_protocols.control import PolicyChange
-from secateur_protocols.manifest import Ladder
+from secateur_protocols.manifest import Ladder, Requirements
 from secateur_protocols.state import LadderRef, Reported
 from secateur_server.core.coordinator import Context, Published, plan
 from secateur_server.core.fleet import DeviceState, hear
@@ -103,3 +104,25 @@ def test_a_pin_of_one_model_leaves_the_others_to_the_planner() -> None:
     state = plan(hear(DeviceState("d"), make_info(models=("digits", "kws"))), context)
     assert state.desired is not None
     assert [wish.level for wish in state.desired.models] == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("requires", "is_met"),
+    [
+        (Requirements(), True),
+        (Requirements(machines=("aarch64", "x86_64"), engine="e"), True),
+        (Requirements(machines=("x86_64",)), False),
+        (Requirements(engine="another"), False),
+        (Requirements(engine_version="1.0"), False),
+        (Requirements(engine_version="0.9.12"), True),
+    ],
+)
+def test_a_level_is_chosen_only_for_devices_that_meet_what_it_requires(
+    requires: Requirements,
+    is_met: bool,  # noqa: FBT001 - what is expected
+) -> None:
+    narrowest = LADDER.levels[3].model_copy(update={"requires": requires})
+    ladder = LADDER.model_copy(update={"levels": (*LADDER.levels[:3], narrowest)})
+    state = plan(hear(DeviceState("d"), make_info()), make_context(ladder))
+    assert state.desired is not None
+    assert state.desired.models[0].level == (3 if is_met else 2)

@@ -70,7 +70,7 @@ def tasks(draw: st.DrawFn, model: str = "digits") -> Task:
         policy=policy,
         measured=draw(st.none() | st.just(make_measured(ladder, running, recent_ms))),
         desired=draw(st.none() | st.integers(0, last)),
-        refused=draw(st.sampled_from([frozenset(), frozenset({ladder.levels[0].digest})])),
+        excluded=draw(st.sampled_from([frozenset(), frozenset({ladder.levels[0].digest})])),
     )
 
 
@@ -319,7 +319,7 @@ def test_a_level_that_the_device_refuses_is_left_out() -> None:
         policy=Policy(deadline_ms=10.0),
         measured=make_measured(LADDER, 2, [1.0] * 4),
         desired=0,
-        refused=refused,
+        excluded=refused,
     )
     (decision,) = decide(Situation(tasks=[task]))
     assert decision.level == 2

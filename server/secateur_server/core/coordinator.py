@@ -18,6 +18,7 @@ from secateur_server.core.fleet import DeviceState
 from secateur_server.core.planner import decide
 from secateur_server.core.policy import Policies, effective_policy
 from secateur_server.core.situation import Situation, Task
+from secateur_server.core.suitability import unsuited_levels
 
 MAX_REFUSALS = 3
 """An artifact that failed so often on a device is not wanted of it again."""
@@ -81,11 +82,10 @@ def _situation(
     if telemetry is not None and telemetry.boot < info.boot:
         telemetry = None  # of an earlier life of the device
     measured = {each.model: each for each in telemetry.models} if telemetry else {}
-    labels = labels_of(info)
     refused = _refused(state)
     return Situation(
         tasks=[
-            _task(state, task, context, labels, measured.get(task.model), refused)
+            _task(state, info, task, context, measured.get(task.model), refused)
             for task in tasks
         ],
         resources=telemetry.resources if telemetry else UNKNOWN,
@@ -104,9 +104,9 @@ def labels_of(info: Info) -> Mapping[str, str]:
 
 def _task(
     state: DeviceState,
+    info: Info,
     task: ModelTask,
     context: Context,
-    labels: Mapping[str, str],
     measured: ModelTelemetry | None,
     refused: frozenset[Digest],
 ) -> Task:
@@ -118,12 +118,12 @@ def _task(
             state.device,
             task.model,
             own_deadline_ms=task.deadline_ms,
-            labels=labels,
+            labels=labels_of(info),
         ),
         measured=measured,
         desired=_desired_level(state, task.model, published.ref),
         experience=state.experiences.get(task.model),
-        refused=refused,
+        excluded=refused | unsuited_levels(published.ladder, info),
     )
 
 

@@ -19,7 +19,7 @@ class Cause(StrEnum):
     ON_ITS_WAY = "on its way"
     WIDER = "wider"
     ELSEWHERE = "narrower in favour of another model"
-    NOT_ALLOWED = "below the accuracy floor, or refused by the device"
+    NOT_ALLOWED = "below the accuracy floor, refused by the device, or not made for it"
     DEADLINE = "too slow"
     HOT = "too hot"
     MEMORY = "memory is short"

@@ -19,7 +19,7 @@ class Task:
         measured: Its part of the newest telemetry. ``None``: none yet.
         desired: The level desired last of this ladder. ``None``: none yet.
         experience: What the device's earlier measurements say.
-        refused: Artifacts that failed on this device too often.
+        excluded: Artifacts that failed on this device too often, or are not made for it.
         running: The level that was measured, by digest; ``None``: none of this ladder.
     """
 
@@ -28,7 +28,7 @@ class Task:
     measured: ModelTelemetry | None = None
     desired: int | None = None
     experience: Experience | None = None
-    refused: frozenset[Digest] = frozenset()
+    excluded: frozenset[Digest] = frozenset()
     running: int | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -45,11 +45,11 @@ class Task:
     def allowed_levels(self) -> tuple[int, ...]:
         """List the levels that may be chosen, widest first; never none."""
         floor, levels = self.policy.accuracy_floor, self.ladder.levels
-        if floor is None and not self.refused:
+        if floor is None and not self.excluded:
             return tuple(range(len(levels)))
         accurate = [each for each in levels if each.accuracy.value >= (floor or 0.0)]
         accurate = accurate or [levels[0]]  # nothing is good enough: the best there is
-        accepted = [each.level for each in accurate if each.digest not in self.refused]
+        accepted = [each.level for each in accurate if each.digest not in self.excluded]
         return tuple(accepted or [each.level for each in accurate])
 
 
