@@ -3,8 +3,8 @@
     python benchmarks/planner_quality.py [--quick]
 
 On a virtual clock, with the scenario in examples/simulation/heat-wave-day.toml. All players
-meet the same weather. The planner runs as it does in a coordinator and sees only telemetry. It is
-compared with
+meet the same weather. The planner runs as it does in a coordinator and sees only telemetry. It
+is compared with
 
     (a) always dense
     (b) always the narrowest level

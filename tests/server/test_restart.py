@@ -169,6 +169,7 @@ def test_w8_a_restarted_coordinator_finds_all_of_10_000_devices(
         for leaf, payload in said.items():
             topic = device_topic("default", name, leaf)
             speaker.publish(topic, payload, is_retained=True)
+    speaker._client.publish("the-last-one", b"", qos=1).wait_for_publish(120.0)
     speaker.stop()
     serve(plain_mosquitto)
     operator = OperatorClient(plain_mosquitto, "default")
