@@ -27,6 +27,18 @@ ROOT = Path(__file__).resolve().parents[2]
 SCENARIO = ROOT / "examples" / "simulation" / "heat-wave-day.toml"
 
 
+VALID = """
+[ladder]
+accuracies = [0.9]
+latencies_ms = [1.0]
+memory_mb = [1.0]
+[hardware.pi]
+share = 1
+slowness = 1.0
+deadline_ms = 1.0
+"""
+
+
 @pytest.fixture
 def scenario() -> Scenario:
     return read_scenario(SCENARIO).model_copy(update={"hours": 3.0, "period_s": 60.0})
@@ -77,8 +89,8 @@ def test_a_heat_wave_makes_outdoor_devices_warmer_and_narrower(scenario: Scenari
     ("text", "word"),
     [
         ("hours = [", "TOML"),
-        ("hours = -1", "hours"),
-        ("speed = 3", "speed"),
+        (VALID + "[heat]\nlimit_f = 185.0", "limit_f"),
+        (VALID + "[noise]\nwithin = -1.0", "within"),
         (
             "[ladder]\naccuracies = [0.9]\nlatencies_ms = [1.0, 2.0]\nmemory_mb = [1.0]",
             "ladder",
