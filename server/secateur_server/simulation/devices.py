@@ -146,6 +146,7 @@ class Devices:
             p50_ms=recent_ms[-1],
             p95_ms=recent_ms[-1],
             p99_ms=recent_ms[-1],
+            p999_ms=None,
             recent_p95_ms=recent_ms,
             since_switch_s=0.0,
             offered=0,
