@@ -24,7 +24,7 @@ from secateur_server.core.fleet import DeviceState
 from secateur_server.core.inventory import Inventory
 from secateur_server.core.policy import Policies, Scope, change_policy, normalize_selector
 from secateur_server.counters import Counters
-from secateur_server.errors import TransientError
+from secateur_server.errors import PolicyConflictError, TransientError
 from secateur_server.replicas import Alone, Replicas
 
 MAX_REASON = 200
@@ -130,6 +130,17 @@ def _set_policy(coordinator: Coordinator, action: SetPolicy) -> None:
     except ValueError as error:
         raise _RefusedError(str(error)) from error
     scope = Scope(action.device, action.model, selector)
+    try:
+        _change(coordinator, scope, action)
+    except PolicyConflictError:
+        if action.if_version is not None:
+            raise
+        # Another replica changed policy, perhaps by this very request: look again, once.
+        _change(coordinator, scope, action)
+
+
+def _change(coordinator: Coordinator, scope: Scope, action: SetPolicy) -> None:
+    before = coordinator.policies
     after = change_policy(before, scope, action.change, is_cleared=action.clear)
     if after is not before:
         coordinator.set_policies(after)

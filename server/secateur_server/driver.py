@@ -47,7 +47,7 @@ from secateur_server.core.fleet import DeviceState, Said, hear, learn_from
 from secateur_server.core.inventory import Inventory
 from secateur_server.core.policy import Policies
 from secateur_server.counters import Counters, Met
-from secateur_server.errors import TransientError
+from secateur_server.errors import PolicyConflictError, TransientError
 from secateur_server.registry.registry import Registry
 from secateur_server.replicas import Alone, Replicas
 
@@ -198,9 +198,14 @@ class Driver:
         """Let other policy hold from now on, saved first.
 
         Raises:
+            PolicyConflictError: Another replica was faster; its policy holds now.
             TransientError: It could not be saved; the old policy holds.
         """
-        self._store.save_policies(policies)
+        try:
+            self._store.save_policies(policies)
+        except PolicyConflictError:
+            self._adopt_policies(self._store.load_policies())
+            raise
         self._adopt_policies(policies)
 
     def ask_rebirth(self, device: str | None) -> None:

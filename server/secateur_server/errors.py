@@ -22,6 +22,10 @@ class TransientError(ServerError):
     """Trying again later may work."""
 
 
+class PolicyConflictError(TransientError):
+    """Somebody else has changed policy meanwhile; nothing was written."""
+
+
 class InputError(ServerError):
     """What the user gave cannot be used; nothing was written."""
 

@@ -19,11 +19,11 @@ from secateur_protocols.presence import Presence
 from secateur_protocols.state import Desired, Reported
 from secateur_protocols.telemetry import Telemetry
 from secateur_server.adapters.files import hold_folder
-from secateur_server.adapters.store import PolicyConflictError, Store, sqlite_url
+from secateur_server.adapters.store import Store, sqlite_url
 from secateur_server.core.experience import Compared, Experience
 from secateur_server.core.fleet import DeviceState, hear
 from secateur_server.core.policy import Policies, Scope, change_policy
-from secateur_server.errors import InputError
+from secateur_server.errors import InputError, PolicyConflictError
 from support.message_strategies import messages
 from support.situations import make_info, make_ladder, make_measured, make_telemetry
 

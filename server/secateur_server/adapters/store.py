@@ -24,16 +24,12 @@ from secateur_server.adapters.schema import (
 )
 from secateur_server.core.fleet import DeviceState
 from secateur_server.core.policy import Policies, Rule, Scope
-from secateur_server.errors import InputError, TransientError
+from secateur_server.errors import InputError, PolicyConflictError, TransientError
 
 DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
 
 BUSY_S = 10
 """How long a write waits for another process's, seconds."""
-
-
-class PolicyConflictError(TransientError):
-    """Somebody else has changed policy meanwhile; nothing was written."""
 
 
 class Store:

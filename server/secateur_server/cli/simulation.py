@@ -9,6 +9,7 @@ import typer
 from secateur_server.errors import InputError
 
 MAX_DEVICES = 100_000
+MAX_HOURS = 24 * 366
 
 
 def register(app: typer.Typer) -> None:
@@ -20,6 +21,7 @@ def simulate(
     scenario: Annotated[Path, typer.Option(help="A TOML file.")],
     devices: Annotated[int, typer.Option(min=1, max=MAX_DEVICES, help="How many.")] = 100,
     hours: Annotated[float | None, typer.Option(help="None: the scenario's.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Without --broker: processes.")] = 1,
     broker: Annotated[
         str | None, typer.Option(help="Play against a running coordinator; none: no MQTT.")
     ] = None,
@@ -34,9 +36,8 @@ def simulate(
 ) -> None:
     """Play a fleet: deadline misses, accuracy, switches, and regret against an oracle."""
     from secateur_server.simulation import scenario as scenarios
-    from secateur_server.simulation.players import Oracle
     from secateur_server.simulation.report import regret_points
-    from secateur_server.simulation.virtual import Planner, play
+    from secateur_server.simulation.shards import play_in_parts
     from secateur_server.simulation.wire import play_on_broker
 
     played = scenarios.read_scenario(scenario)
@@ -44,16 +45,17 @@ def simulate(
         scenarios.write_ladder(scenarios.make_ladder(played.ladder), write_ladder)
         return
     if hours is not None:
-        if not 0 < hours <= 24 * 366:
+        if not 0 < hours <= MAX_HOURS:
             raise InputError(f"{hours} hours is not above 0 and within a year")
         played = played.model_copy(update={"hours": hours})
     if broker is None:
-        tally = play(played, devices, Planner)
+        tallies = play_in_parts(played, devices, ("planner", "oracle"), parts=jobs)
+        tally, oracle = tallies["planner"], tallies["oracle"]
     else:
         tally = play_on_broker(
             played, devices, broker, site=site, speed=speed, connections=connections
         )
-    oracle = play(played, devices, Oracle)
+        oracle = play_in_parts(played, devices, ("oracle",), parts=1)["oracle"]
     report: dict[str, Any] = {
         "devices": devices,
         "hours": played.hours,

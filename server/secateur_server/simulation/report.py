@@ -23,7 +23,11 @@ class Tally:
     timely: float = 0.0
     switches: int = 0
     by_class: dict[str, list[float]] = field(default_factory=dict)
+    device_count: int = field(init=False)
     _levels: Integers | None = None
+
+    def __post_init__(self) -> None:
+        self.device_count = self.world.count
 
     def count(self, levels: Integers, p95_ms: Floats) -> None:
         """Add one period of every device."""
@@ -43,9 +47,20 @@ class Tally:
             sums[1] += float(accuracy[mine].sum())
             sums[2] += float(mine.sum())
 
+    def add(self, other: "Tally") -> None:
+        """Add what the same player achieved with other devices, in as many periods."""
+        self.device_count += other.device_count
+        self.late += other.late
+        self.accuracy += other.accuracy
+        self.timely += other.timely
+        self.switches += other.switches
+        for name, sums in other.by_class.items():
+            mine = self.by_class.setdefault(name, [0.0, 0.0, 0.0])
+            self.by_class[name] = [a + b for a, b in zip(mine, sums, strict=True)]
+
     def describe(self) -> dict[str, float]:
         """Give rates and means."""
-        total = max(1, self.periods * self.world.count)
+        total = max(1, self.periods * self.device_count)
         hours = total * self.world.scenario.period_s / 3600
         return {
             "miss_rate": self.late / total,
