@@ -20,7 +20,6 @@ from secateur_agent.core.guard import Limits
 from secateur_agent.core.standby import StandbyState
 from secateur_agent.core.swap import SwapState
 from secateur_agent.driver import Driver, Quit, Trouble
-from secateur_agent.engine import Engine, EngineMissingError, find_engine
 from secateur_agent.errors import (
     EXIT_BAD_INPUT,
     EXIT_FAILED,
@@ -30,7 +29,7 @@ from secateur_agent.errors import (
 )
 from secateur_agent.inference.commands import Configure, HttpSpec
 from secateur_agent.inference.realtime import Realtime
-from secateur_agent.inference.sources import open_source
+from secateur_agent.installed import Candidate, EngineMissingError, find_installed
 from secateur_agent.lanes import lane_spec
 from secateur_agent.settings import (
     BROKER_PORT,
@@ -92,6 +91,10 @@ def _complain(error: Exception, code: int) -> int:
 
 
 def _check(settings: AgentSettings) -> int:
+    # Here alone: running needs neither in this process.
+    from secateur_agent.engine import find_engine  # noqa: PLC0415 - see above
+    from secateur_agent.inference.sources import open_source  # noqa: PLC0415 - see above
+
     engine = find_engine(settings.engine.name)
     for model in settings.models:
         if (source := lane_spec(model, settings.limits).source) is not None:
@@ -108,7 +111,7 @@ def _check(settings: AgentSettings) -> int:
 
 
 def _run(settings: AgentSettings) -> int:
-    engine = find_engine(settings.engine.name)
+    engine = find_installed(settings.engine.name)
     store = Store(settings.state_dir)
     opened = store.open()
     sensors = _sensors(settings)
@@ -174,7 +177,7 @@ def _places(engine: EngineSettings) -> int | None:
 
 def _state(
     settings: AgentSettings,
-    engine: Engine,
+    engine: Candidate,
     kept: Mapping[ModelName, Kept],
     boot: int,
     sensors: Sensors,
@@ -184,7 +187,7 @@ def _state(
         agent_version=importlib.metadata.version("secateur"),
         hardware=sensors.hardware(),
         engine=EngineInfo(
-            name=engine.name, version=engine.version, threads=settings.engine.threads
+            name=engine.name, version=engine.version(), threads=settings.engine.threads
         ),
         tasks=tuple(
             ModelTask(model=model.name, deadline_ms=model.deadline_ms)

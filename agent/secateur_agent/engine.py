@@ -7,46 +7,17 @@ release, runs int8 models several times slower on x86-64 and has no wheel past P
 """
 
 import importlib
-import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from secateur_agent.installed import EngineMissingError, EngineName, candidates
+
 Tensor = npt.NDArray[Any]
 """One tensor's values, in the tensor's own dtype and shape."""
-
-
-class EngineName(StrEnum):
-    """Which engine to use."""
-
-    AUTO = "auto"
-    LITERT = "litert"
-    TFLITE_RUNTIME = "tflite-runtime"
-
-
-@dataclass(frozen=True, slots=True)
-class _Distribution:
-    package: str
-    module: str
-
-
-_DISTRIBUTIONS = {
-    EngineName.LITERT: _Distribution("ai-edge-litert", "ai_edge_litert.interpreter"),
-    EngineName.TFLITE_RUNTIME: _Distribution("tflite-runtime", "tflite_runtime.interpreter"),
-}
-
-
-class EngineMissingError(Exception):
-    """No engine of this name is installed."""
-
-    def __init__(self, name: EngineName) -> None:
-        wanted = "an inference engine" if name is EngineName.AUTO else f"the engine {name}"
-        extra = "tflite-runtime" if name is EngineName.TFLITE_RUNTIME else "agent"
-        super().__init__(f"{wanted} is not installed: pip install 'secateur[{extra}]'")
 
 
 class LoadError(Exception):
@@ -157,15 +128,12 @@ def find_engine(name: EngineName = EngineName.AUTO) -> Engine:
     Raises:
         EngineMissingError: It is not installed.
     """
-    wanted = list(_DISTRIBUTIONS) if name is EngineName.AUTO else [name]
-    for candidate in wanted:
-        distribution = _DISTRIBUTIONS[candidate]
+    for candidate in candidates(name):
         try:
-            module = importlib.import_module(distribution.module)
+            module = importlib.import_module(candidate.module)
         except ImportError:
             continue
-        version = importlib.metadata.version(distribution.package)
-        return Engine(candidate, version, module.Interpreter)
+        return Engine(candidate.name, candidate.version(), module.Interpreter)
     raise EngineMissingError(name)
 
 

@@ -17,27 +17,20 @@ import time
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
 
 from secateur_agent.core.window import nearest_rank
 from secateur_agent.engine import (
-    EngineName,
     InvokeError,
     LoadedModel,
     LoadError,
     Tensor,
     find_engine,
 )
-from secateur_protocols.ids import Digest
-from secateur_protocols.message import Message
+from secateur_agent.probe_words import CPU_S, ProbeRequest, ProbeResult
 from secateur_protocols.ota import ReasonCode
 
 TIMED_RUNS = 20
 """Inferences timed after the golden ones: enough for a p95, a second on a slow device."""
-
-CPU_S = 90
-"""Processor time a probe may use, seconds: a busy device must not pay for a model that turns
-in circles until the swap's timeout."""
 
 BACKGROUND_NICE = 10
 """Of a probe that nobody waits for: it gives way to everything. One that is waited for does
@@ -45,36 +38,6 @@ not, for where the processor is short, that is why it is waited for."""
 
 MEMORY_SHARE = 0.8
 """Share of the memory that is available now that a probe may add where no limit is given."""
-
-
-class ProbeRequest(Message):
-    """What to probe."""
-
-    engine: EngineName
-    threads: int
-    artifact_path: str
-    artifact_digest: Digest
-    golden_path: str
-    golden_digest: Digest
-    tolerance: float = Field(ge=0)
-    is_urgent: bool = True
-    """Whether somebody waits for the verdict."""
-    memory_limit_bytes: int | None = None
-    """What the probe may allocate beyond the engine itself. ``None``: `MEMORY_SHARE` of what
-    the device has available."""
-
-
-class ProbeResult(Message):
-    """What the probe saw."""
-
-    reason: ReasonCode | None = None
-    """Why the candidate failed. ``None``: it passed."""
-    detail: str = ""
-    outputs_digest: Digest | None = None
-    p50_ms: float | None = None
-    p95_ms: float | None = None
-    added_memory_bytes: int | None = None
-    """Resident memory that loading and running it added at most. ``None``: unknown."""
 
 
 def main() -> int:

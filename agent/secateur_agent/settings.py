@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from secateur_agent.engine import EngineName
 from secateur_agent.errors import ConfigError
+from secateur_agent.installed import EngineName
 from secateur_protocols.codec import first_problem
 from secateur_protocols.ids import DeviceId, ModelName, Name, SiteId
 

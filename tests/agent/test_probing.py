@@ -11,9 +11,9 @@ import pytest
 
 from secateur_agent.adapters import probing
 from secateur_agent.adapters.probing import run_probe
-from secateur_agent.engine import EngineName
 from secateur_agent.errors import PermanentError
-from secateur_agent.probe import ProbeRequest
+from secateur_agent.installed import EngineName
+from secateur_agent.probe_words import ProbeRequest
 from secateur_protocols.manifest import Ladder
 from secateur_protocols.ota import ReasonCode
 

@@ -10,7 +10,8 @@ from collections import Counter
 from pathlib import Path
 
 from secateur_agent.engine import find_engine
-from secateur_agent.probe import ProbeRequest, ProbeResult, probe
+from secateur_agent.probe import probe
+from secateur_agent.probe_words import ProbeRequest, ProbeResult
 from support.mutants import mutate
 
 CPU_S = 5

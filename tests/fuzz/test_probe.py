@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from secateur_agent.adapters.probing import run_probe
-from secateur_agent.engine import EngineName
 from secateur_agent.errors import PermanentError
-from secateur_agent.probe import ProbeRequest
+from secateur_agent.installed import EngineName
+from secateur_agent.probe_words import ProbeRequest
 from secateur_protocols.manifest import Ladder
 from support.mutants import mutate
 

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from secateur_agent.adapters.inference import InferenceDied, InferenceProcess
-from secateur_agent.engine import EngineName
 from secateur_agent.inference.commands import (
     Configure,
     HttpSpec,
@@ -22,6 +21,7 @@ from secateur_agent.inference.commands import (
     Serving,
     SourceSpec,
 )
+from secateur_agent.installed import EngineName
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits" / "digits.tflite"
 WAIT_S = 60.0

@@ -7,7 +7,7 @@ import sys
 from pydantic import ValidationError
 
 from secateur_agent.errors import PermanentError
-from secateur_agent.probe import CPU_S, ProbeRequest, ProbeResult
+from secateur_agent.probe_words import CPU_S, ProbeRequest, ProbeResult
 from secateur_protocols.ota import ReasonCode
 from secateur_protocols.state import ProofOfRun
 

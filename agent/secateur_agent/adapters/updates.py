@@ -7,9 +7,9 @@ from secateur_agent.adapters.download import Progress, download
 from secateur_agent.adapters.probing import run_probe
 from secateur_agent.adapters.store import Store
 from secateur_agent.core.swap import Artifact, Target
-from secateur_agent.engine import EngineName
 from secateur_agent.errors import PermanentError, TransientError
-from secateur_agent.probe import ProbeRequest
+from secateur_agent.installed import EngineName
+from secateur_agent.probe_words import ProbeRequest
 from secateur_protocols.errors import ProtocolError
 from secateur_protocols.ids import DeviceId, Digest
 from secateur_protocols.manifest import MAX_LADDER_BYTES

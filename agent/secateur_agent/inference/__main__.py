@@ -12,10 +12,7 @@ import traceback
 from multiprocessing.connection import Connection
 from typing import assert_never
 
-from secateur_agent.engine import (
-    EngineMissingError,
-    find_engine,
-)
+from secateur_agent.engine import find_engine
 from secateur_agent.errors import ConfigError
 from secateur_agent.inference.commands import (
     Collect,
@@ -48,6 +45,7 @@ from secateur_agent.inference.realtime import (
 from secateur_agent.inference.sources import open_source
 from secateur_agent.inference.sources.topic import TopicSource
 from secateur_agent.inference.turnstile import Turnstile
+from secateur_agent.installed import EngineMissingError
 from secateur_agent.oip.metrics import render
 from secateur_agent.oip.router import Router
 from secateur_agent.oip.server import HttpServer

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from secateur_agent.core.guard import Crossing
 from secateur_agent.core.telemetry import LaneReport
-from secateur_agent.engine import EngineName
 from secateur_agent.inference.realtime import Realtime
+from secateur_agent.installed import EngineName
 from secateur_protocols.ids import Digest, ModelName
 from secateur_protocols.ota import ReasonCode
 
