@@ -44,7 +44,7 @@ class DistillOptions:
 
     steps: int = DEFAULT_STEPS
     batch: int = 64
-    step_size: float = 5e-3
+    step_size: float = 1e-2
     warm_up: float = 0.05
     average: float = 0.99
     features: float = 1.0
