@@ -1,6 +1,7 @@
 """``secateur inspect``: what a model is made of, and what to do about it."""
 
 import json
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -233,22 +234,26 @@ def _indices(indices: Sequence[int], most: int = 4) -> str:
 
 
 def _advise(advice: "Advice") -> None:
-    _say(f"\nHow well it prunes: {advice.ease}")
+    _say(f"\nHow well it prunes: {advice.ease}", is_heading=True)
     for reason in advice.reasons:
         _say(f"- {reason}")
     for each in advice.recommendations:
         does = f"secateur prune {each.options}" if each.method else "pruning hardly helps"
-        _say(f"\nShort of {each.shortage}: {does}")
+        _say(f"\nShort of {each.shortage}: {does}", is_heading=True)
         for reason in each.reasons:
             _say(f"- {reason}")
 
 
-def _say(text: str) -> None:
+def _say(text: str, *, is_heading: bool = False) -> None:
     """Print a paragraph, wrapped to the terminal; what is piped is not wrapped."""
     from rich.console import Console
+    from rich.text import Text
 
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = Console()
     if not console.is_terminal:
         typer.echo(text)
-    else:
-        console.print(text)
+        return
+    indent = "  " if text.startswith("- ") else ""
+    rows = textwrap.wrap(text.strip(), console.width, subsequent_indent=indent)
+    console.print("\n" * text.startswith("\n"), end="")
+    console.print(Text("\n".join(rows), style="bold" if is_heading else ""))

@@ -45,8 +45,9 @@ from secateur_server.pruning.teacher import Tick
 SHARES = (0.5, 0.25)
 """Of every free group's channels: what is left then is told. Latency is measured there."""
 
-SPARSITY = 0.75
-"""Share of zeros at which the size of the file as it travels is tried."""
+SPARSITY = 0.5
+"""Share of zeros at which the size of the file as it travels is tried: most networks bear
+it."""
 
 OTHERS = "what it reads and makes is held by others"
 
