@@ -27,7 +27,8 @@ table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nu
 overflow-wrap:normal}
 th,td{padding:.25rem .75rem .25rem 0;text-align:left;vertical-align:top;
 border-bottom:1px solid var(--line)}
-td.n,th.n{text-align:right;white-space:nowrap}
+td.n,th.n{text-align:right}
+td.n,th.n,td.s{white-space:nowrap}
 td.name{max-width:22rem;overflow-wrap:anywhere;min-width:8rem}
 figure{margin:1rem 0}
 svg{display:block;width:100%;max-width:40rem;height:auto}
@@ -43,6 +44,9 @@ summary{cursor:pointer;color:var(--soft);padding:.4rem 0}
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """The page loads nothing and runs nothing, whatever names a model holds."""
+
+SHORT = 26
+"""Letters of a cell that is not broken into lines."""
 
 Cell = str | int | float | None
 """A number is put to the right; ``None`` is a dash."""
@@ -119,8 +123,10 @@ def _kind(name: str) -> str:
 def _cells(row: Sequence[Cell], numeric: Sequence[bool]) -> str:
     told = []
     for k, (cell, is_number) in enumerate(zip(row, numeric, strict=True)):
-        kind = "n" if is_number else "name" if k == 0 else ""
-        told.append(f"<td{_kind(kind)}>{html.escape(_written(cell))}</td>")
+        text = _written(cell)
+        is_short = len(text) <= SHORT
+        kind = "n" if is_number else "s" if is_short else "name" if k == 0 else ""
+        told.append(f"<td{_kind(kind)}>{html.escape(text)}</td>")
     return "".join(told)
 
 
