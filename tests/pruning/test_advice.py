@@ -14,6 +14,7 @@ from secateur_server.pruning.facts import (
     NotFollowed,
     OperatorFacts,
     Reach,
+    SparseKernels,
     Timing,
     Travel,
 )
@@ -74,7 +75,12 @@ def facts(draw: st.DrawFn) -> Facts:
     )
     is_any_free = any(each.is_free for each in held)
     travel = st.builds(
-        Travel, bytes=sizes, zeros=ratios, sparsity=st.just(0.75), zeroed_bytes=sizes
+        Travel,
+        bytes=sizes,
+        zeros=ratios,
+        sparsity=st.just(0.5),
+        zeroed_bytes=sizes,
+        sparse_bytes=sizes,
     )
     return Facts(
         name="some.tflite",
@@ -141,6 +147,7 @@ def test_what_was_measured_to_help_little_is_not_advised(some: Facts) -> None:
     travel = some.travel
     if travel is not None and travel.zeroed_bytes > LITTLE * travel.bytes:
         assert answers[Shortage.LINK].method != "magnitude"
+    if travel is not None and travel.sparse_bytes > LITTLE * some.bytes:
         assert answers[Shortage.DISK].method != "magnitude"
 
 
@@ -195,7 +202,13 @@ def held_and_free(**changed: object) -> Facts:
         timing=Timing(engine=ENGINE, machine="armv7l", threads=1, p50_ms=4.0, p95_ms=5.0),
         peak_memory_bytes=2_000_000,
         activation_bytes=10_000,
-        travel=Travel(bytes=1_000_000, zeros=0.0, sparsity=0.75, zeroed_bytes=400_000),
+        travel=Travel(
+            bytes=1_000_000,
+            zeros=0.0,
+            sparsity=0.5,
+            zeroed_bytes=600_000,
+            sparse_bytes=1_250_000,
+        ),
         reach=(Reach(share=0.5, macs_ratio=0.7, bytes_ratio=0.75, latency_ratio=0.62),),
     )
     return dataclasses.replace(some, **changed)  # type: ignore[arg-type] # by field name
@@ -205,7 +218,7 @@ def test_a_model_with_large_weights_is_told_a_method_for_each_shortage() -> None
     answers = by_shortage(held_and_free())
     assert answers[Shortage.LATENCY].options == "--method network --budget latency=0.65"
     assert answers[Shortage.MEMORY].options == "--method network --budget bytes=0.75"
-    assert answers[Shortage.LINK].options == "--method magnitude --sparsity 0.75"
+    assert answers[Shortage.LINK].options == "--method magnitude --sparsity 0.5"
     assert answers[Shortage.DISK].options == "--method network --budget bytes=0.75"
 
 
@@ -252,3 +265,26 @@ def test_the_groups_that_are_missed_least_and_most_are_named() -> None:
     assert "soft loses least (1.0%" in told
     assert "hard most (50.0%)" in told
     assert "77 samples" in told
+
+
+def test_zeros_are_for_the_disk_where_storing_them_sparsely_pays() -> None:
+    small = Travel(
+        bytes=1_000_000, zeros=0.0, sparsity=0.5, zeroed_bytes=600_000, sparse_bytes=800_000
+    )
+    disk = by_shortage(held_and_free(travel=small))[Shortage.DISK]
+    assert disk.options == "--method magnitude --sparsity 0.5"
+    assert "800 kB (measured)" in " ".join(disk.reasons)
+
+
+def test_zeros_are_said_to_help_only_where_kernels_might_take_the_graph() -> None:
+    def told(kernels: SparseKernels) -> str:
+        answer = by_shortage(held_and_free(sparse_kernels=kernels))[Shortage.LATENCY]
+        assert answer.method == "network"
+        return answer.reasons[-1]
+
+    fits = SparseKernels(obstacles=(), is_rewritable=True)
+    near = SparseKernels(obstacles=("MEAN #3: odd",), is_rewritable=True)
+    far = SparseKernels(obstacles=("CONV_2D #0: not float",), is_rewritable=False)
+    assert "measure it there" in told(fits)
+    assert "--rewrite sparse-stem" in told(near)
+    assert told(far).endswith("elsewhere: CONV_2D #0: not float.")

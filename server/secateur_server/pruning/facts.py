@@ -79,19 +79,35 @@ class Reach:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Travel:
-    """How many bytes a link carries: the file, compressed.
+    """How many bytes a link carries, and what zeros would make of that and of the file.
 
     Attributes:
-        bytes: As it is.
+        bytes: Of the file as it is, compressed.
         zeros: Share of the weights that is zero already.
         sparsity: Share of each operator's weights that was set to zero to see.
         zeroed_bytes: Compressed after that.
+        sparse_bytes: Of the file after that, uncompressed, its weights stored sparsely where
+            that makes it smaller.
     """
 
     bytes: int
     zeros: float
     sparsity: float
     zeroed_bytes: int
+    sparse_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SparseKernels:
+    """Whether kernels that skip zeros would take the graph, where they are switched on.
+
+    Attributes:
+        obstacles: What is in the way, in words.
+        is_rewritable: Whether the pruner's rewrites take all of it out of the way.
+    """
+
+    obstacles: tuple[str, ...]
+    is_rewritable: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +165,7 @@ class Facts:
     peak_memory_bytes: int | None = None
     activation_bytes: int = 0
     travel: Travel | None = None
+    sparse_kernels: SparseKernels | None = None
     calibration_samples: int = 0
     reach: tuple[Reach, ...] = ()
 

@@ -8,8 +8,6 @@ import numpy.typing as npt
 
 from secateur_server.pruning import measurement
 from secateur_server.pruning.allocation import allowed_widths
-from secateur_server.pruning.apply import apply
-from secateur_server.pruning.candidates import travel_bytes
 from secateur_server.pruning.channels import ChannelGroup, Channels, Ids, find_channels
 from secateur_server.pruning.cost import macs, parameters, total_macs, total_parameters
 from secateur_server.pruning.execution import live_bytes
@@ -21,15 +19,13 @@ from secateur_server.pruning.facts import (
     Reach,
     Shape,
     Timing,
-    Travel,
 )
-from secateur_server.pruning.flatbuffer import Source, read_model, write_model
+from secateur_server.pruning.flatbuffer import Source, read_model
 from secateur_server.pruning.graph import Graph, Operator, read_graph
 from secateur_server.pruning.latency import operator_latencies
 from secateur_server.pruning.linear import (
     feature_units,
     is_linear,
-    layout,
     output_units,
     weights_of,
 )
@@ -39,15 +35,13 @@ from secateur_server.pruning.pruner import precision_of
 from secateur_server.pruning.rules import RULES
 from secateur_server.pruning.selection import free_groups
 from secateur_server.pruning.sensitivity import Curves, sensitivity
+from secateur_server.pruning.sparse.storage import densified
 from secateur_server.pruning.task import Progress
 from secateur_server.pruning.teacher import Tick
+from secateur_server.pruning.zeros import sparse_kernels, travel
 
 SHARES = (0.5, 0.25)
 """Of every free group's channels: what is left then is told. Latency is measured there."""
-
-SPARSITY = 0.5
-"""Share of zeros at which the size of the file as it travels is tried: most networks bear
-it."""
 
 OTHERS = "what it reads and makes is held by others"
 
@@ -71,7 +65,8 @@ def inspect_model(
         InputError: No ``.tflite`` file, or a damaged one; samples that do not fit it. One
             that the engine refuses is described without measurements.
     """
-    source = read_model(path, must_run=False)
+    given = read_model(path, must_run=False)
+    source, _ = densified(given)
     tree = source.tree()
     graph = read_graph(tree)
     channels = find_channels(graph, RULES)
@@ -80,9 +75,9 @@ def inspect_model(
     if not source.refusal:
         tick = _named(progress, "timing the operators")
         taken_s = operator_latencies(versions, threads, tick)
-        timing = _timing(source, threads, progress)
+        timing = _timing(given, threads, progress)
         progress(0.0, "measuring memory")
-        memory = peak_memory_bytes(source.content)
+        memory = peak_memory_bytes(given.content)
     curves: Curves = {}
     samples = 0
     if calibration_path is not None:
@@ -90,7 +85,7 @@ def inspect_model(
     operators = _operators(versions, channels, taken_s[0])
     return Facts(
         name=path.name,
-        bytes=len(source.content),
+        bytes=len(given.content),
         macs=total_macs(graph),
         parameters=total_parameters(graph),
         precision=precision_of(graph).value,
@@ -105,7 +100,8 @@ def inspect_model(
         timing=timing,
         peak_memory_bytes=memory,
         activation_bytes=live_bytes(graph),
-        travel=None if source.refusal else _travel(source, graph),
+        travel=None if source.refusal else travel(given, source, graph),
+        sparse_kernels=sparse_kernels(graph),
         calibration_samples=samples,
         reach=tuple(_reach(versions, taken_s)),
     )
@@ -239,25 +235,3 @@ def _reach(versions: Sequence[Graph], taken_s: npt.NDArray[np.float64]) -> Itera
 def _all_bytes(graph: Graph) -> int:
     counted: set[int] = set()
     return sum(_constant_bytes(graph, operator, counted) for operator in graph.operators)
-
-
-def _travel(source: Source, graph: Graph) -> Travel:
-    """Compress the file, and what it would be with the smallest weights at zero."""
-    zeroed, zeros, count = graph, 0, 0
-    for operator in graph.operators:
-        weights = weights_of(graph, operator)
-        if weights is None:
-            continue
-        zeros, count = zeros + int((weights == 0).sum()), count + weights.size
-        tensor = graph.tensors[operator.inputs[layout(operator).weights]]
-        least = np.quantile(np.abs(weights), SPARSITY)
-        smaller = np.where(np.abs(weights) < least, np.float32(0), weights)
-        zeroed = zeroed.with_values(tensor.index, smaller, tensor.quantization)
-    tree = source.tree()
-    apply(tree, graph, zeroed)
-    return Travel(
-        bytes=travel_bytes(source.content),
-        zeros=zeros / max(count, 1),
-        sparsity=SPARSITY,
-        zeroed_bytes=travel_bytes(write_model(tree)),
-    )

@@ -4,7 +4,8 @@ Rules:
 
 1. Nothing is said to help that was measured to help little (`LITTLE`).
 2. Weight pruning is advised for what travels and what is stored, never for latency or
-   memory: the stock engines compute with zeros as with any other number.
+   memory: the stock engines compute with zeros as with any other number. Where it might
+   help on another processor, that is said to be unmeasured.
 3. Latency is advised on as measured, and with the engine's name; unmeasured, it is said to
    be unmeasured.
 """
@@ -13,7 +14,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from secateur_server.pruning.facts import Facts, Travel
+from secateur_server.pruning.facts import Facts, SparseKernels, Travel
 
 LITTLE = 0.9
 """What leaves more than this share of a cost, with half of all channels gone, helps little."""
@@ -80,7 +81,21 @@ def _for_latency(facts: Facts) -> Recommendation:
         elsewhere = "Another engine or processor may differ: inspect it there."
         told.append(_slowest(facts) if is_worth_it else elsewhere)
     method = "network" if options else None
-    return Recommendation(Shortage.LATENCY, method, options, (*told, ZEROS_RUN_AS_ANY))
+    zeros = (ZEROS_RUN_AS_ANY, *_elsewhere(facts.sparse_kernels))
+    return Recommendation(Shortage.LATENCY, method, options, (*told, *zeros))
+
+
+def _elsewhere(kernels: SparseKernels | None) -> tuple[str, ...]:
+    """Say what zeros may do on other processors; nothing of it is measured here."""
+    if kernels is None:
+        return ()
+    might = "On Arm more than two thirds of zeros may help"
+    if not kernels.obstacles:
+        return (f"{might}: measure it there.",)
+    if kernels.is_rewritable:
+        rewritten = "once the graph is rewritten (--rewrite sparse-stem)"
+        return (f"{might} {rewritten}: measure it there.",)
+    return (f"Nor do those kernels take this graph elsewhere: {kernels.obstacles[0]}.",)
 
 
 def _refused(facts: Facts) -> str:
@@ -165,22 +180,24 @@ def _zeroed(travel: Travel) -> str:
 
 
 def _for_disk(facts: Facts) -> Recommendation:
-    half, share = facts.reach_at(0.5), facts.weight_bytes / max(facts.bytes, 1)
-    holds = f"The file has {_size(facts.bytes)}, {share:.0%} of it constants."
+    half, travel = facts.reach_at(0.5), facts.travel
+    share = facts.weight_bytes / max(facts.bytes, 1)
+    told = [f"The file has {_size(facts.bytes)}, {share:.0%} of it constants."]
+    if travel is not None:
+        told.append(
+            f"With the smallest {travel.sparsity:.0%} of each operator's weights at zero and "
+            f"stored sparsely where that pays it has {_size(travel.sparse_bytes)} (measured)."
+        )
+        if travel.sparse_bytes <= LITTLE * facts.bytes:
+            return Recommendation(Shortage.DISK, "magnitude", _zeroed(travel), tuple(told))
     if half is not None and half.bytes_ratio * share + 1 - share <= LITTLE:
-        reasons = (
-            holds,
-            f"Half of all channels leave {half.bytes_ratio:.0%} of the constants' bytes.",
-            "Zeros make the file smaller only where it is stored compressed or sparse.",
+        told.append(
+            f"Half of all channels leave {half.bytes_ratio:.0%} of the constants' bytes."
         )
         options = _budget("bytes", half.bytes_ratio)
-        return Recommendation(Shortage.DISK, "network", options, reasons)
-    little = "Fewer channels would make it hardly smaller, or none may leave."
-    if facts.travel is not None and _gains(facts.travel):
-        where = "Zeros help where the file is stored compressed or sparse."
-        reasons = (holds, little, where)
-        return Recommendation(Shortage.DISK, "magnitude", _zeroed(facts.travel), reasons)
-    return Recommendation(Shortage.DISK, None, "", (holds, little))
+        return Recommendation(Shortage.DISK, "network", options, tuple(told))
+    told.append("Fewer channels would make it hardly smaller, or none may leave.")
+    return Recommendation(Shortage.DISK, None, "", tuple(told))
 
 
 def _size(count: int) -> str:

@@ -14,7 +14,7 @@ from secateur_server.pruning.advice import advise
 from secateur_server.pruning.allocation import Curve
 from secateur_server.pruning.facts import Facts, GroupFacts, NotFollowed, OperatorFacts
 from secateur_server.pruning.report.inspected import inspection_page
-from secateur_server.pruning.report.layers import Layer, LevelLayers
+from secateur_server.pruning.report.layers import Layer
 from secateur_server.pruning.report.pruned import ladder_page
 from support.architectures import Sketch
 
@@ -101,7 +101,7 @@ def test_what_a_file_says_of_itself_stays_text() -> None:
 
 def test_names_in_a_ladders_page_stay_text(digits_ladder: Path) -> None:
     ladder = Ladder.model_validate_json((digits_ladder / "ladder.json").read_bytes())
-    layers = LevelLayers((Layer(HOSTILE, HOSTILE, 4, 100, None),), 10)
+    layers = (Layer(HOSTILE, HOSTILE, 4, 100, None),)
     record = {
         "left_out": [{"rule": HOSTILE, "reason": HOSTILE}],
         "not_followed": [{"operator": HOSTILE, "index": 1, "reason": HOSTILE}],
@@ -155,8 +155,7 @@ def test_prune_writes_one_page_beside_the_ladder(
 def test_an_operator_that_has_left_is_said_to_have_left(digits_ladder: Path) -> None:
     ladder = Ladder.model_validate_json((digits_ladder / "ladder.json").read_bytes())
     first, second = (Layer(name, "CONV_2D", 8, 100, 0.1) for name in "ab")
-    whole, short = LevelLayers((first, second), 9), LevelLayers((first,), 5)
-    layers = [whole] * (len(ladder.levels) - 1) + [short]
+    layers = [(first, second)] * (len(ladder.levels) - 1) + [(first,)]
     page = read(ladder_page(ladder, {}, layers))
     assert "→ left" in page.text
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from secateur_server.pruning.candidates import travel_bytes
 from secateur_server.pruning.cost import macs
 from secateur_server.pruning.flatbuffer import read_model
 from secateur_server.pruning.graph import Graph, Operator, read_graph
 from secateur_server.pruning.latency import operator_latencies
+from secateur_server.pruning.sparse.storage import densified
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,33 +27,22 @@ class Layer:
     latency_ms: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class LevelLayers:
-    """All operators of one level, in order.
+def read_layers(path: Path, threads: int) -> tuple[Layer, ...]:
+    """Read a level's artifact and measure its operators one by one, in order.
 
-    Attributes:
-        travel_bytes: Of the artifact, compressed.
-    """
-
-    layers: tuple[Layer, ...]
-    travel_bytes: int
-
-
-def read_layers(path: Path, threads: int) -> LevelLayers:
-    """Read a level's artifact and measure its operators one by one.
+    What is stored sparsely is read as what the engine makes of it.
 
     Raises:
         InputError: It cannot be read.
     """
-    source = read_model(path)
+    source, _ = densified(read_model(path))
     graph = read_graph(source.tree())
     (taken_s,) = operator_latencies([graph], threads, lambda _share: None)
-    layers = tuple(
+    return tuple(
         _layer(graph, operator, float(taken_s[operator.index]) * 1e3)
         for operator in graph.operators
         if operator.outputs
     )
-    return LevelLayers(layers, travel_bytes(source.content))
 
 
 def _layer(graph: Graph, operator: Operator, latency_ms: float) -> Layer:

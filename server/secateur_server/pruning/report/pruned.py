@@ -7,7 +7,7 @@ from secateur_protocols.manifest import Accuracy, Ladder, Manifest
 from secateur_server.pruning.advice import short_name
 from secateur_server.pruning.allocation import Curve
 from secateur_server.pruning.report.inspected import MOST_BARS, sensitivity_figure
-from secateur_server.pruning.report.layers import Layer, LevelLayers
+from secateur_server.pruning.report.layers import Layer
 from secateur_server.pruning.report.page import (
     Cell,
     figure,
@@ -18,6 +18,9 @@ from secateur_server.pruning.report.page import (
 )
 from secateur_server.pruning.report.svg import Bars, Point, Words, bars, scatter
 
+Layers = Sequence[Layer]
+"""All operators of one level, in order."""
+
 Record = Mapping[str, Any]
 """What the pruner wrote beside the ladder."""
 
@@ -25,7 +28,7 @@ MOST_SERIES = 5
 """Levels in a plot of bars; the table has all."""
 
 
-def ladder_page(ladder: Ladder, record: Record, layers: Sequence[LevelLayers]) -> str:
+def ladder_page(ladder: Ladder, record: Record, layers: Sequence[Layers]) -> str:
     """Give the whole page.
 
     Args:
@@ -37,9 +40,9 @@ def ladder_page(ladder: Ladder, record: Record, layers: Sequence[LevelLayers]) -
     return page(
         f"{ladder.model} {ladder.version}, pruned",
         paragraph(_summary(ladder)),
-        section("Levels", _levels(ladder, layers)),
+        section("Levels", _levels(ladder)),
         section("Accuracy against latency", _trade(ladder)),
-        section("Sizes before and after", _sizes(ladder, layers)),
+        section("Sizes before and after", _sizes(ladder)),
         section("Sensitivity by group", _sensitivity(record)),
         section("Layer by layer", *_by_layer(layers)),
         section("What was left out", _left_out(record)),
@@ -63,7 +66,7 @@ def _interval(accuracy: Accuracy) -> str | None:
     return f"{accuracy.low:.3f} to {accuracy.high:.3f}"
 
 
-def _levels(ladder: Ladder, layers: Sequence[LevelLayers]) -> str:
+def _levels(ladder: Ladder) -> str:
     rows: list[Sequence[Cell]] = [
         (
             f"{each.level} {each.method}",
@@ -74,11 +77,11 @@ def _levels(ladder: Ladder, layers: Sequence[LevelLayers]) -> str:
             each.macs,
             each.parameters,
             each.size_bytes,
-            held.travel_bytes,
+            each.compressed_bytes,
             each.peak_memory_bytes,
             each.precision.value,
         )
-        for each, held in zip(ladder.levels, layers, strict=True)
+        for each in ladder.levels
     ]
     columns = (
         "level",
@@ -124,13 +127,13 @@ def _trade(ladder: Ladder) -> str:
     return figure(scatter(words, points), caption)
 
 
-def _sizes(ladder: Ladder, layers: Sequence[LevelLayers]) -> str:
+def _sizes(ladder: Ladder) -> str:
     shown = _picked(ladder.levels)
     measures: tuple[tuple[str, Callable[[Manifest], float | None]], ...] = (
         ("MACs", lambda each: each.macs),
         ("latency", lambda each: each.latency.p50_ms),
         ("file", lambda each: each.size_bytes),
-        ("file, compressed", lambda each: layers[each.level].travel_bytes),
+        ("file, compressed", lambda each: each.compressed_bytes),
         ("parameters", lambda each: each.parameters),
         ("peak memory", lambda each: each.peak_memory_bytes),
     )
@@ -169,8 +172,8 @@ def _sensitivity(record: Record) -> str:
     return sensitivity_figure(known, "on the calibration set")
 
 
-def _by_layer(layers: Sequence[LevelLayers]) -> list[str]:
-    before, after = layers[0].layers, {each.name: each for each in layers[-1].layers}
+def _by_layer(layers: Sequence[Layers]) -> list[str]:
+    before, after = layers[0], {each.name: each for each in layers[-1]}
     level = len(layers) - 1
     told = [
         _layer_plot(before, after, "MACs", level, lambda each: float(each.macs)),
@@ -225,10 +228,10 @@ def _largest(
     return sorted(largest, key=lambda each: each[0])
 
 
-def _layer_table(layers: Sequence[LevelLayers]) -> str:
-    by_name = [{each.name: each for each in held.layers} for held in layers]
+def _layer_table(layers: Sequence[Layers]) -> str:
+    by_name = [{each.name: each for each in held} for held in layers]
     rows: list[Sequence[Cell]] = []
-    for k, each in enumerate(layers[0].layers):
+    for k, each in enumerate(layers[0]):
         found = [held.get(each.name) for held in by_name]
         rows.append(
             (
