@@ -12,7 +12,6 @@ from secateur_protocols.manifest import Encoding, Ladder, Precision
 from secateur_server.errors import InputError, NothingToDoError, ServerError
 from secateur_server.pruning.apply import apply
 from secateur_server.pruning.candidates import Candidate, Judged, LeftOut, judge, write_down
-from secateur_server.pruning.channels import Channels
 from secateur_server.pruning.cost import total_macs, total_parameters
 from secateur_server.pruning.distillation.extra import require_jax
 from secateur_server.pruning.distillation.options import DistillRequest
@@ -111,7 +110,7 @@ def prune(request: PruneRequest) -> Ladder:
         version=request.version,
         threads=request.options.threads,
     )
-    files["report.json"] = _report((*judged.left_out, *refused), task.channels)
+    files["report.json"] = _report((*judged.left_out, *refused), task)
     _write(request.out_dir, files)
     return ladder
 
@@ -232,10 +231,11 @@ def _in_precisions(
     return found, refused
 
 
-def _report(left_out: Iterable[LeftOut], channels: Channels) -> bytes:
+def _report(left_out: Iterable[LeftOut], task: Task) -> bytes:
     report = {
         "left_out": [asdict(each) for each in left_out],
-        "not_followed": [asdict(each) for each in channels.frozen],
+        "not_followed": [asdict(each) for each in task.channels.frozen],
+        "sensitivity": [{"group": name, **asdict(each)} for name, each in task.curves.items()],
     }
     return json.dumps(report, indent=1).encode()
 

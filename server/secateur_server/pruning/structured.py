@@ -65,6 +65,7 @@ def channel(task: Task) -> Iterator[Pruned]:
     work = Narrowing(whole(task))
     if not work.groups:
         raise NothingToDoError(f"{task.source.path} has no channel that may leave")
+    work.note_curves()
     for ratio in task.options.spread(most):
         widths = tuple(max(1, each.size - round(ratio * each.size)) for each in work.groups)
         chosen = work.search.reorder(widths, trials(task))
@@ -78,6 +79,7 @@ def network(task: Task) -> Iterator[Pruned]:
     works = _works(task)
     if not any(work.groups for work in works):
         raise NothingToDoError(f"{task.source.path} has no channel that may leave")
+    works[0].note_curves()
     prices = _prices(works[0], budget.resource)
     speed = prices
     if len(works) > 1 and budget.resource is not Resource.LATENCY:
@@ -127,6 +129,11 @@ class Narrowing:
             curve_of(group, self.ranking(group, 0), allowed_widths(group.size))
             for group in self.groups
         ]
+
+    def note_curves(self) -> None:
+        """Leave with the task what each group loses, for the report."""
+        names = [group.name for group in self.groups]
+        self.task.curves.update(zip(names, self.curves, strict=True))
 
     @cached_property
     def search(self) -> Search:

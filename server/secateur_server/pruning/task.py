@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from secateur_server.errors import InputError
+from secateur_server.pruning.allocation import Curve
 from secateur_server.pruning.budget import Budget
 from secateur_server.pruning.channels import Channels, find_channels
 from secateur_server.pruning.execution import live_bytes
@@ -113,6 +114,8 @@ class Task:
 
     Attributes:
         feeds: The calibration set, real numbers or codes by input tensor, [n, *shape].
+        curves: By a group's name what it loses at each width: filled in by methods that
+            rank groups, for the report.
     """
 
     source: Source
@@ -120,6 +123,7 @@ class Task:
     feeds: Feeds
     options: Options
     progress: Progress = field(default=lambda _share, _what: None)
+    curves: dict[str, Curve] = field(default_factory=dict)
 
     @cached_property
     def channels(self) -> Channels:

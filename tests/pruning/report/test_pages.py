@@ -149,7 +149,11 @@ def test_prune_writes_one_page_beside_the_ladder(
     for level in ladder.levels:
         assert f"{level.size_bytes:,}" in page.text
         assert f"{level.accuracy.value:.4f}" in page.text
-    assert "32 → 16" in page.text
+    assert "32 →\N{NO-BREAK SPACE}16" in page.text
+    assert "Sensitivity by group" in page.text
+    record = json.loads((tmp_path / "ladder" / "report.json").read_bytes())
+    assert len(record["sensitivity"]) == 5
+    assert all(each["losses"][-1] == 0.0 for each in record["sensitivity"])
 
 
 def test_an_operator_that_has_left_is_said_to_have_left(digits_ladder: Path) -> None:
@@ -157,7 +161,7 @@ def test_an_operator_that_has_left_is_said_to_have_left(digits_ladder: Path) -> 
     first, second = (Layer(name, "CONV_2D", 8, 100, 0.1) for name in "ab")
     layers = [(first, second)] * (len(ladder.levels) - 1) + [(first,)]
     page = read(ladder_page(ladder, {}, layers))
-    assert "→ left" in page.text
+    assert "→\N{NO-BREAK SPACE}left" in page.text
 
 
 @pytest.mark.parametrize("command", ["inspect", "prune"])

@@ -253,7 +253,7 @@ def _microseconds(layer: Layer) -> float:
 def _arrows(found: Sequence[Layer | None], of: Callable[[Layer], float]) -> str:
     """Write what an operator has in each level; once, if nothing changes."""
     told = ["left" if layer is None else f"{of(layer):,}" for layer in found]
-    return told[0] if len(set(told)) == 1 else " → ".join(told)
+    return told[0] if len(set(told)) == 1 else " →\N{NO-BREAK SPACE}".join(told)
 
 
 def _left_out(record: Record) -> str:
