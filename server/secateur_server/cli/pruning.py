@@ -57,6 +57,10 @@ def prune(
         str | None,
         typer.Option(help="network: macs=0.5, bytes=0.5 or latency=0.5 of the dense model's."),
     ] = None,
+    plan: Annotated[
+        list[Path] | None,
+        typer.Option(help="Carry a stored plan out again, one level each; may be repeated."),
+    ] = None,
     levels: Annotated[
         int | None,
         typer.Option(help="Of the ladder, with the dense one. 2 with an amount, else 5."),
@@ -126,12 +130,15 @@ def prune(
         "budget": budget,
     }
     check_report(report)
+    if plan and (method is not None or any(value is not None for value in given.values())):
+        raise InputError("--plan says all that a method would: leave the method out")
     method, amount = _method(method, given)
     if rewrite != "none" and not {"threshold", "sparsity"} & set(AMOUNTS.get(method, ())):
         raise InputError(f"--rewrite is for weight pruning, not for --method {method}")
     from secateur_server.pruning.budget import Budget
     from secateur_server.pruning.pruner import PruneRequest
     from secateur_server.pruning.pruner import prune as run
+    from secateur_server.pruning.replay import read_plan
     from secateur_server.pruning.saliency import Saliency
     from secateur_server.pruning.sparse.rewrites import Rewriting
     from secateur_server.pruning.sparse.twins import Storing
@@ -161,6 +168,7 @@ def prune(
             evaluation_path=evaluation,
             out_dir=out,
             method=method,
+            plans=tuple(read_plan(each) for each in plan or ()),
             options=options,
             precisions=_precisions(precision),
             floor=floor,

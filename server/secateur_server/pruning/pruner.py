@@ -21,7 +21,9 @@ from secateur_server.pruning.flatbuffer import read_model, write_model
 from secateur_server.pruning.graph import Graph, read_graph
 from secateur_server.pruning.linear import layout, weights_of
 from secateur_server.pruning.methods import find_method
+from secateur_server.pruning.plan import PruningPlan
 from secateur_server.pruning.precision import CannotQuantizeError, check_quantizer, int8_twin
+from secateur_server.pruning.replay import replaying
 from secateur_server.pruning.samples import Samples, check_apart, read_samples
 from secateur_server.pruning.sparse.storage import densified, store_sparsely
 from secateur_server.pruning.sparse.twins import Storing, requirements
@@ -38,6 +40,7 @@ class PruneRequest:
     Attributes:
         out_dir: A folder that is not there yet, or empty.
         method: By name, as in `methods`.
+        plans: Carried out, one level each, instead of a method.
         options: What is asked of the method.
         precisions: Of the levels: float32, int8 (of a float32 network, by post-training
             quantization), or both. Of a network in another precision, its own.
@@ -53,6 +56,7 @@ class PruneRequest:
     evaluation_path: Path
     out_dir: Path
     method: str = "network"
+    plans: tuple[PruningPlan, ...] = ()
     options: Options = field(default_factory=Options)
     precisions: frozenset[Precision] = frozenset({Precision.FLOAT32})
     floor: float | None = None
@@ -76,7 +80,7 @@ def prune(request: PruneRequest) -> Ladder:
         ServerError: The folder could not be written. In all three cases it is as before.
     """
     _check(request)
-    method = find_method(request.method)
+    method = replaying(request.plans) if request.plans else find_method(request.method)
     given = read_model(request.model_path)
     source, encoding = densified(given)
     graph = read_graph(source.tree())
