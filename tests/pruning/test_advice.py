@@ -288,3 +288,9 @@ def test_zeros_are_said_to_help_only_where_kernels_might_take_the_graph() -> Non
     assert "measure it there" in told(fits)
     assert "--rewrite sparse-stem" in told(near)
     assert told(far).endswith("elsewhere: CONV_2D #0: not float.")
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_int8_levels_are_proposed_for_float32_models_only(precision: str) -> None:
+    latency = by_shortage(held_and_free(precision=precision))[Shortage.LATENCY]
+    assert ("--precision" in " ".join(latency.reasons)) == (precision == "float32")
