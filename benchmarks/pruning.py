@@ -320,7 +320,7 @@ def table(kept: dict[str, Row]) -> str:
     told = sorted(
         {f"{row['at']}, {row['machine']}, {row['versions']}" for row in kept.values()}
     )
-    busy = max((row["load"] for row in kept.values()), default=0.0)
+    busy = max(row["load"] for row in kept.values())
     notes = "".join(f"\n- Measured {each}." for each in told)
     return (
         "\n".join(lines)

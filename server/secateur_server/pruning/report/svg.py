@@ -123,7 +123,7 @@ def lines(words: Words, rows: Sequence[Line]) -> str:
 
 def bars(words: Words, rows: Sequence[Bars], series: Sequence[str]) -> str:
     """Plot horizontal bars from zero, those of one label together, the first on top."""
-    thick = min(12.0, ROW * 1.6 / max(len(series), 1)) if len(series) > 1 else 11.0
+    thick = 11.0
     pitch = thick * len(series) + 7
     top = TOP + (math.ceil(len(series) / 2) * ROW + 4 if len(series) > 1 else 0)
     values = [value for row in rows for value in row.values if value is not None]
