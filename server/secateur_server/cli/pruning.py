@@ -66,7 +66,7 @@ def prune(
         typer.Option(help="Of the ladder, with the dense one. 2 with an amount, else 5."),
     ] = None,
     saliency: Annotated[
-        str, typer.Option(help="obs, obs-damped, activation, l1, l2, random.")
+        str, typer.Option(help="obs, obs-damped, fisher, activation, l1, l2, random.")
     ] = "obs",
     search: Annotated[
         int | None, typer.Option(help="Networks tried per level; more is better.", min=1)

@@ -35,6 +35,7 @@ class Saliency(StrEnum):
 
     OBS = "obs"
     OBS_DAMPED = "obs-damped"
+    FISHER = "fisher"
     ACTIVATION = "activation"
     L1 = "l1"
     L2 = "l2"

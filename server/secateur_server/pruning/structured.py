@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from secateur_server.errors import InputError, NothingToDoError
 from secateur_server.pruning.allocation import (
@@ -24,9 +25,10 @@ from secateur_server.pruning.blocks import find_blocks
 from secateur_server.pruning.budget import Budget, Prices, Resource, SumModel, prices_of
 from secateur_server.pruning.channels import ChannelGroup
 from secateur_server.pruning.cost import total_macs
+from secateur_server.pruning.distillation.extra import require_jax
 from secateur_server.pruning.latency import latency_prices
 from secateur_server.pruning.plan import ChannelPlan, plan_channels, staying
-from secateur_server.pruning.saliency import Ranking, Saliency
+from secateur_server.pruning.saliency import Ranking, Saliency, rank_by
 from secateur_server.pruning.search import Found, Proposal, Search
 from secateur_server.pruning.selection import free_groups, rank_group
 from secateur_server.pruning.task import Pruned, Task
@@ -167,8 +169,19 @@ class Narrowing:
         stays = staying(self.plan(proposal, ""), self.base.channels)
         return self.base.divergence(stays, samples)
 
+    @cached_property
+    def _fisher(self) -> npt.NDArray[np.float64]:
+        require_jax()
+        from secateur_server.pruning.fisher import fisher_scores  # noqa: PLC0415 - needs JAX
+
+        self.task.progress(0.0, "taking gradients")
+        seed = self.task.options.seed
+        return fisher_scores(self.base.graph, self.base.channels, self.task.feeds, seed)
+
     def _rank(self, group: ChannelGroup, saliency: Saliency) -> Ranking:
         self.task.progress(self.groups.index(group) / len(self.groups), f"ranking {group.name}")
+        if saliency is Saliency.FISHER:
+            return rank_by(self._fisher[group.channels])
         return rank_group(
             self.base.graph,
             self.base.channels,
