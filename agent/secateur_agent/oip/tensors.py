@@ -76,7 +76,8 @@ def read_json(
     if not isinstance(data, list):
         raise bad(f"input {name}: data must be a list")
     try:
-        numbers = np.array(data)
+        # Left alone, numpy would make floats of whole numbers around 2^63.
+        numbers = np.array(data, dtype=object if dtype == np.uint64 else None)
     except (ValueError, OverflowError, TypeError):
         raise bad(f"input {name}: data is no regular list of numbers") from None
     if numbers.size != prod(shape):
@@ -94,7 +95,9 @@ def _fits(numbers: Tensor, dtype: "np.dtype[np.generic]") -> bool:
         return numbers.dtype.kind == "b"
     if dtype.kind == "f":
         return numbers.dtype.kind in "iuf"
-    if numbers.dtype.kind not in "iu":
+    if numbers.dtype.kind == "O" and not all(type(each) is int for each in numbers.flat):
+        return False
+    if numbers.dtype.kind not in "iuO":
         return False
     limits = np.iinfo(str(dtype))
     return limits.min <= int(numbers.min()) and int(numbers.max()) <= limits.max
