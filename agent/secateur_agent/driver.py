@@ -22,11 +22,14 @@ from secateur_agent.adapters.pressure import Pressure
 from secateur_agent.adapters.sensors import Sensors
 from secateur_agent.adapters.updates import Updates
 from secateur_agent.core import agent, probation, standby, swap
+from secateur_agent.core.telemetry import WireBytes
 from secateur_agent.deeds import Deed, Deeds, Order
 from secateur_agent.errors import AgentError, ConfigError
 from secateur_agent.inference import commands
+from secateur_agent.inference.results import to_outputs
 from secateur_protocols.ids import ModelName
 from secateur_protocols.ota import OtaProgress, ReasonCode
+from secateur_protocols.result import Result
 from secateur_protocols.state import Desired
 from secateur_protocols.topics import Leaf
 
@@ -98,12 +101,14 @@ class Driver:
         self._happenings: queue.SimpleQueue[Happening] = queue.SimpleQueue()
         self._timers: list[_Timer] = []
         self._numbers = count()
+        self._results = count()
         self._deeds = Deeds(updates, self._tell_progress)
         self._broker: wire.Broker | None = None
         self._inference: InferenceProcess | None = None
         self._session = 0
         self._deaths = 0
         self._slowdown = configure.slowdown
+        self._is_crossed = False
         self._failed_loads = 0
         self._switched_at_s = dict.fromkeys(state.swaps, monotonic_s())
 
@@ -215,7 +220,10 @@ class Driver:
             case commands.Prepared() | commands.NotPrepared():
                 self._take_prepared(reply)
             case commands.Overdue():
+                self._send(commands.Collect())  # told at once, not at the period's end
                 self._step(agent.Crossed(reply.model, reply.crossing, self._since_switch_s()))
+            case commands.ResultReady():
+                self._publish_result(reply)
             case commands.Watched():
                 self._judge(reply)
             case commands.Collected():
@@ -224,6 +232,13 @@ class Driver:
                 self._step(agent.FaultSeen(reply.model, reply.text))
             case _:
                 assert_never(reply)
+
+    def _publish_result(self, ready: commands.ResultReady) -> None:
+        if self._broker is None:
+            return
+        members = {**ready.result, "outputs": to_outputs(ready.result["outputs"])}
+        result = Result(boot=self._state.info.boot, sequence=next(self._results), **members)
+        self._broker.publish_result(ready.model, result)
 
     def _take_served(self, reply: commands.Serving | commands.NotServing) -> None:
         if isinstance(reply, commands.Serving):
@@ -425,6 +440,9 @@ class Driver:
     def _watch_pressure(self) -> None:
         self._after(PRESSURE_S, self._watch_pressure)
         crossed = self._pressure.crossing()
+        was_crossed, self._is_crossed = self._is_crossed, crossed is not None
+        if was_crossed != self._is_crossed:
+            self._send(commands.Collect())  # told at once, not at the period's end
         if crossed is not None:
             self._step(agent.Crossed(None, crossed, self._since_switch_s()))
 
@@ -454,6 +472,7 @@ class Driver:
                 resources=self._sensors.read(),
                 reports=collected.reports,
                 held=self._updates.store.held(),
+                wire=self._broker.wire_bytes() if self._broker is not None else WireBytes(),
             )
         )
 

@@ -7,6 +7,7 @@ from secateur_agent.inference.commands import (
     LaneSpec,
     PluginSpec,
     ReplaySpec,
+    ResultSpec,
     SourceSpec,
     TopicSpec,
 )
@@ -17,6 +18,7 @@ from secateur_agent.settings import (
     MqttSettings,
     PluginSettings,
     ReplaySettings,
+    ResultSettings,
 )
 
 
@@ -27,9 +29,16 @@ def lane_spec(model: ModelSettings, limits: LimitSettings) -> LaneSpec:
         deadline_ms=model.deadline_ms,
         source=_source_spec(model.source) if model.source is not None else None,
         queue=model.queue,
+        results=_result_spec(model.results),
         drops_late=model.late == "drop",
         miss_ratio=limits.miss_ratio,
     )
+
+
+def _result_spec(results: ResultSettings) -> ResultSpec | None:
+    if results.lines is None and results.mqtt_rate_hz == 0:
+        return None
+    return ResultSpec(**results.model_dump())
 
 
 def _source_spec(

@@ -1,6 +1,7 @@
 """The agent's settings: one frozen object, read once from TOML, passed down as values."""
 
 import tomllib
+from enum import StrEnum
 from math import prod
 from pathlib import Path
 from typing import Annotated, Literal
@@ -33,8 +34,8 @@ class BrokerSettings(_Section):
 
     url: str = "mqtt://127.0.0.1:1883"
     """``mqtt://[user:password@]host[:port]``, or ``mqtts://`` for TLS."""
-    keep_alive_s: Annotated[int, Field(ge=5, le=65_535)] = 60
-    """A dead link is noticed within one and a half times this; a metered one wants more."""
+    keep_alive_s: Annotated[int, Field(ge=5, le=65_535)] | None = None
+    """A dead link is noticed within one and a half times this. ``None``: 60; metered 600."""
     ca_file: Path | None = None
     """Whom to trust with ``mqtts://``. ``None``: the system's authorities."""
 
@@ -49,11 +50,22 @@ class BrokerSettings(_Section):
         return url
 
 
+class TelemetryProfile(StrEnum):
+    """How much the device says."""
+
+    NORMAL = "normal"
+    METERED = "metered"
+
+
 class TelemetrySettings(_Section):
-    """How often the device speaks."""
+    """How often the device looks, and how much it says."""
 
     period_s: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
-    """Short periods see pressure sooner and cost bytes."""
+    """Short periods see pressure sooner. What changes little is not said."""
+    profile: TelemetryProfile = TelemetryProfile.NORMAL
+    """``metered``: for links that are paid by the byte."""
+    budget_mb_month: Annotated[float, Field(ge=1, le=1e6)] | None = None
+    """Megabytes (10^6) in 30 days, both ways. ``None``: 72, metered 8."""
 
 
 class EngineSettings(_Section):
@@ -177,6 +189,17 @@ SourceSettings = Annotated[
 ]
 
 
+class ResultSettings(_Section):
+    """Who else is told of results; callers always get theirs."""
+
+    mqtt_rate_hz: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    """On ``.../result/{model}``, at most so many per second. 0: none."""
+    lines: Annotated[str, Field(min_length=1)] | None = None
+    """A file to which each result is added as a line of JSON; ``-``: standard output."""
+    lines_max_bytes: Annotated[int, Field(ge=10_000)] = 10_000_000
+    """A longer file is renamed to ``.1``: twice this is what they take at most."""
+
+
 class ModelSettings(_Section):
     """One model the device runs."""
 
@@ -191,6 +214,7 @@ class ModelSettings(_Section):
     """Keep the next narrower level loaded. It costs that level's memory."""
     source: SourceSettings | None = None
     """``None``: the model answers callers alone."""
+    results: ResultSettings = ResultSettings()
 
 
 class SimulationSettings(_Section):

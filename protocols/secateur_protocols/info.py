@@ -20,6 +20,8 @@ class Hardware(Message):
     memory_bytes: Bytes
     hardware_class: Words
     """Like devices share it: beliefs about latency are shared within a class."""
+    cpu_features: Annotated[tuple[Words, ...], Field(max_length=32)] = ()
+    """Instruction sets that change how fast a network runs, as the kernel names them."""
     simulated: bool = False
     """Whether latency and sensors are simulated, as in the demo."""
 

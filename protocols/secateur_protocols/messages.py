@@ -13,6 +13,7 @@ from secateur_protocols.manifest import Ladder
 from secateur_protocols.message import Message
 from secateur_protocols.ota import Ota, OtaProgress
 from secateur_protocols.presence import CoordinatorStatus, Presence, Rebirth
+from secateur_protocols.result import Result
 from secateur_protocols.state import Desired, Reported
 from secateur_protocols.telemetry import Telemetry
 from secateur_protocols.topics import (
@@ -25,6 +26,7 @@ from secateur_protocols.topics import (
     device_topic,
     model_topic,
     rebirth,
+    result_topic,
 )
 
 MESSAGES: dict[Leaf, type[Message]] = {
@@ -81,6 +83,12 @@ def _leaf(leaf: Leaf) -> Topic:
 
 TOPICS: tuple[Topic, ...] = (
     *(_leaf(leaf) for leaf in Leaf),
+    Topic(
+        pattern=result_topic("{site}", "{device}", "{model}"),
+        message=Result,
+        writer=Writer.AGENT,
+        qos=0,
+    ),
     Topic(
         pattern=coordinator_status("{site}"),
         message=CoordinatorStatus,

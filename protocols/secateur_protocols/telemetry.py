@@ -30,18 +30,31 @@ class Resources(Message):
     """Busy share of all cores in the period."""
     cpu_pressure: Ratio | None = None
     """PSI ``some`` of the last ten seconds: the share of time that some task waited."""
+    memory_pressure: Ratio | None = None
+    """Likewise, for memory; and ``io_pressure`` for disks."""
+    io_pressure: Ratio | None = None
     memory_total_bytes: Bytes | None = None
+    """The machine's, or its control group's limit if that is less; likewise the available."""
     memory_available_bytes: Bytes | None = None
     temperature_c: Annotated[float, Field(ge=-100, le=250)] | None = None
     """Hottest thermal zone, degrees Celsius."""
     throttled: bool | None = None
+    """Whether heat or power slows the processor now."""
+    low_voltage: bool | None = None
+    """Whether a Raspberry Pi's power supply is too weak now."""
     battery_ratio: Ratio | None = None
     on_mains: bool | None = None
     disk_free_bytes: Bytes | None = None
+    """Where the agent keeps its artifacts."""
+    link_speed_mbit: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    """Of the default route's interface, megabits per second. ``None``: wireless, mostly."""
+    link_received_bytes: Bytes | None = None
+    """All that has passed that interface since it came up; likewise ``link_sent_bytes``."""
+    link_sent_bytes: Bytes | None = None
 
 
 class Served(Message):
-    """What one level answered within the period."""
+    """What one level answered since the last message."""
 
     level: Level
     answered: Counter
@@ -94,6 +107,14 @@ class Telemetry(Message):
     sent_at: str
     """The device's UTC clock, ISO 8601. May be wrong."""
     period_s: Annotated[float, Field(gt=0, le=86_400)]
+    """How often the device looks; ``p50_ms`` and the like are of the last such period."""
+    silence_s: Annotated[float, Field(gt=0, le=10**6)] | None = None
+    """The next message comes within this time. What changes little is not said meanwhile:
+    a shorter silence does not mean that the device is gone. ``None``: every period is said."""
+    wire_sent_bytes: Bytes | None = None
+    """On the wire since the agent started, TLS and headers included (rule W11); likewise
+    ``wire_received_bytes``. Downloads are not in it."""
+    wire_received_bytes: Bytes | None = None
     resources: Resources
     models: tuple[ModelTelemetry, ...] = Field(max_length=64)
 

@@ -8,6 +8,7 @@
     secateur/v1/{site}/{device}/ota         retained  QoS 1  agent
     secateur/v1/{site}/{device}/ota/progress          QoS 0  agent
     secateur/v1/{site}/{device}/event                 QoS 1  agent
+    secateur/v1/{site}/{device}/result/{model}        QoS 0  agent
     secateur/v1/{site}/_coordinator/status  retained  QoS 1  coordinator, broker by LWT
     secateur/v1/{site}/_coordinator/status/{replica}
                                             retained  QoS 1  one of several, likewise
@@ -87,6 +88,11 @@ def parse_device_topic(topic: str) -> DeviceTopic:
         return DeviceTopic(site, device, Leaf(leaf))
     except ValueError:
         raise MalformedTopicError(topic) from None
+
+
+def result_topic(site: str, device: str, model: str) -> str:
+    """Spell where a model's results go. QoS 0, off by default, rate-limited."""
+    return f"{ROOT}/{site}/{device}/result/{model}"
 
 
 def coordinator_status(site: str, replica: str | None = None) -> str:

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secateur_agent.core import agent, swap
+from secateur_agent.core import agent, quiet, swap
+from secateur_agent.core.telemetry import LaneReport
 from secateur_protocols.codec import encode
 from secateur_protocols.event import DeviceEvent, EventKind
 from secateur_protocols.info import EngineInfo, Hardware, Info, ModelTask
 from secateur_protocols.presence import Presence, PresenceState
 from secateur_protocols.state import Reported
-from secateur_protocols.telemetry import Resources, Telemetry
+from secateur_protocols.telemetry import Resources, Served, Telemetry
 from secateur_protocols.topics import Leaf
 from support import ladders
 from support.swap_histories import Answer, Player, Wish
@@ -33,8 +34,37 @@ revisions = st.lists(st.integers(1, 9), max_size=12)
 levels = st.integers(0, 2)
 
 
+REPORT = LaneReport(
+    model="digits",
+    version="1",
+    level=1,
+    digest="a" * 64,
+    precision="float32",
+    deadline_ms=50.0,
+    p50_ms=1.0,
+    p95_ms=2.0,
+    p999_ms=12.0,
+    p99_ms=3.0,
+    since_switch_s=10.0,
+    offered=0,
+    answered=0,
+    dropped=0,
+    lost=0,
+    deadline_misses=0,
+    switches=0,
+    served=(),
+)
+
+
 def fresh(incumbent: swap.Artifact | None = None) -> agent.AgentState:
     return agent.AgentState(info=INFO, swaps={"digits": swap.SwapState(incumbent=incumbent)})
+
+
+def talkative() -> agent.AgentState:
+    """An agent that says every period."""
+    return dataclasses.replace(
+        fresh(), profile=dataclasses.replace(quiet.NORMAL, silence_s=0.0)
+    )
 
 
 def published(effects: tuple[agent.Effect, ...]) -> list[agent.Publish]:
@@ -178,7 +208,7 @@ def test_telemetry_counts_up_by_one_per_period(periods: int) -> None:
     period = agent.PeriodEnded(
         sent_at="2026-01-01T00:00:00Z", period_s=1.0, resources=Resources(), reports=(), held=()
     )
-    said = [each.message for each in messages_of(run(fresh(), [period] * periods))]
+    said = [each.message for each in messages_of(run(talkative(), [period] * periods))]
     sequences = [each.sequence for each in said if isinstance(each, Telemetry)]
     assert sequences == list(range(periods))
 
@@ -191,6 +221,37 @@ def test_the_order_of_telemetry_does_not_depend_on_the_wall_clock(sent_at: str) 
         sent_at="2026-01-01T00:00:00Z", period_s=1.0, resources=Resources(), reports=(), held=()
     )
     jumped = dataclasses.replace(period, sent_at=sent_at)
-    said = [each.message for each in messages_of(run(fresh(), [period, jumped, period]))]
+    said = [each.message for each in messages_of(run(talkative(), [period, jumped, period]))]
     orders = [each.order for each in said if isinstance(each, Telemetry)]
     assert orders == [(INFO.boot, 0), (INFO.boot, 1), (INFO.boot, 2)]
+
+
+def test_what_each_level_answered_in_unsaid_periods_is_in_the_next_message() -> None:
+    def period(answered: int) -> agent.PeriodEnded:
+        served = (Served(level=1, answered=answered, labelled=0, correct=0),)
+        return agent.PeriodEnded(
+            sent_at="2026-01-01T00:00:00Z",
+            period_s=60.0,
+            resources=Resources(),
+            reports=(dataclasses.replace(REPORT, served=served),),
+            held=(),
+        )
+
+    periods = [period(answered) for answered in (1, 2, 4, 8, 16, 32)]
+    said = [each.message for each in messages_of(run(fresh(), list(periods)))]
+    counts = [each.models[0].served[0].answered for each in said if isinstance(each, Telemetry)]
+    assert counts == [1, 2 + 4 + 8]  # then two minutes of silence, less than the limit
+    assert sum(counts) == 15
+
+
+def test_after_a_connection_the_next_period_is_said_whatever_it_holds() -> None:
+    period = agent.PeriodEnded(
+        sent_at="2026-01-01T00:00:00Z", period_s=1.0, resources=Resources(), reports=(), held=()
+    )
+    events: list[agent.Event] = [period, period, agent.Connected(2), period, period]
+    steps = run(fresh(), events)
+    said = [
+        any(isinstance(each.message, Telemetry) for each in published(step.effects))
+        for step in steps
+    ]
+    assert said == [True, False, False, True, False]

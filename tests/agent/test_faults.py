@@ -12,12 +12,14 @@ import pytest
 from secateur_agent.adapters import pressure
 from secateur_agent.adapters.pressure import KernelReadings
 from secateur_agent.adapters.store import Store
+from secateur_agent.core.guard import Reading
 from secateur_protocols.event import DeviceEvent, EventKind
 from secateur_protocols.ota import Ota, ReasonCode, UpdateState
 from secateur_protocols.state import Reported
 from secateur_protocols.telemetry import Telemetry
 from secateur_server.adapters.embedded_broker import EmbeddedBroker
 from support.agent_process import AgentProcess
+from support.kernel_tree import KernelTree
 from support.listener import Listener
 from support.published import PublishedLadder
 
@@ -201,20 +203,29 @@ def test_a_wall_clock_that_jumps_by_years_changes_nothing(
 def test_sensors_that_vanish_while_they_are_read_say_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    zone = tmp_path / "thermal_zone0"
-    zone.mkdir()
-    (zone / "temp").write_text("90000")
-    monkeypatch.setattr(pressure, "ZONES_PATH", tmp_path)
+    tree, heat = KernelTree(tmp_path), "/sys/class/thermal/thermal_zone0/temp"
+    tree.put(heat, 90_000)
+    tree.put("/proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 250 kB")
     monkeypatch.setattr(pressure, "ZONES_S", 0.0)
-    readings = KernelReadings()
-    assert readings.read().temperature_c == 90.0
+    readings = KernelReadings(tree.files)
+    assert readings.read() == Reading(memory_available_ratio=0.25, temperature_c=90.0)
     for broken in ("", "not a number", "999999999"):
-        (zone / "temp").write_text(broken)
+        tree.put(heat, broken)
         assert readings.read().temperature_c is None
-    shutil.rmtree(zone)
+    shutil.rmtree(tmp_path / "sys")
     assert readings.read().temperature_c is None
-    monkeypatch.setattr(pressure, "MEMORY_PATH", tmp_path / "gone")
-    assert readings.read().memory_available_ratio is None
+    shutil.rmtree(tmp_path / "proc")
+    assert readings.read() == Reading()
+
+
+def test_a_control_groups_limit_is_the_devices_own(tmp_path: Path) -> None:
+    tree = KernelTree(tmp_path)
+    tree.put("/proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 900 kB")
+    tree.put("/proc/self/cgroup", "0::/")
+    tree.put("/sys/fs/cgroup/cgroup.controllers", "memory")
+    tree.put("/sys/fs/cgroup/memory.max", 100_000)
+    tree.put("/sys/fs/cgroup/memory.current", 98_000)
+    assert KernelReadings(tree.files).read().memory_available_ratio == 0.02
 
 
 def test_a_model_without_an_artifact_does_not_hold_up_another(

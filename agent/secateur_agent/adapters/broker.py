@@ -13,13 +13,17 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode as MqttCode
 
+from secateur_agent.adapters.wire import WireMeter
+from secateur_agent.core.telemetry import WireBytes
 from secateur_agent.settings import BROKER_PORT, BROKER_TLS_PORT, BrokerSettings
 from secateur_protocols.codec import decode, encode
 from secateur_protocols.errors import ProtocolError
+from secateur_protocols.ids import ModelName
 from secateur_protocols.message import Message
 from secateur_protocols.presence import Presence, PresenceState, Rebirth
+from secateur_protocols.result import Result
 from secateur_protocols.state import Desired
-from secateur_protocols.topics import QOS, RETAINED, Leaf, device_topic, rebirth
+from secateur_protocols.topics import QOS, RETAINED, Leaf, device_topic, rebirth, result_topic
 
 FIRST_DELAY_S = (0.2, 1.0)
 LAST_DELAY_S = (30.0, 60.0)
@@ -29,6 +33,9 @@ at every loss: a fleet must not come back in step (rule W10)."""
 MAX_QUEUED = 200
 """QoS 1 messages kept while there is no connection; of more, the newest are dropped. What
 is retained is said again on every connection anyway."""
+
+KEEP_ALIVE_S = 60
+"""Where the settings say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,7 @@ class Broker:
         self._source_topics = source_topics
         self._post = post
         self._session = 0
+        self._meter = WireMeter()
         self._settings = settings
         self._client = self._make_client(settings)
 
@@ -96,7 +104,7 @@ class Broker:
         """Connect, and connect again for as long as it takes."""
         parts = urlsplit(self._settings.url)
         port = parts.port or (BROKER_TLS_PORT if parts.scheme == "mqtts" else BROKER_PORT)
-        keep_alive_s = self._settings.keep_alive_s
+        keep_alive_s = self._settings.keep_alive_s or KEEP_ALIVE_S
         self._client.connect_async(parts.hostname or "", port, keepalive=keep_alive_s)
         self._client.loop_start()
 
@@ -120,6 +128,16 @@ class Broker:
         topic = device_topic(self._site, self._device, leaf)
         self._client.publish(topic, encode(message), qos=qos, retain=leaf in RETAINED)
 
+    def publish_result(self, model: ModelName, result: Result) -> None:
+        """Send a result; without a connection it is dropped."""
+        if self._client.is_connected():
+            topic = result_topic(self._site, self._device, model)
+            self._client.publish(topic, encode(result), qos=0)
+
+    def wire_bytes(self) -> WireBytes:
+        """Count what has passed between us and brokers since the start (rule W11)."""
+        return self._meter.read()
+
     def _make_client(self, settings: BrokerSettings) -> mqtt.Client:
         client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=self._device)
         parts = urlsplit(settings.url)
@@ -129,7 +147,8 @@ class Broker:
         if parts.scheme == "mqtts":
             client.tls_set_context(ssl.create_default_context(cafile=settings.ca_file))
         client.max_queued_messages_set(MAX_QUEUED)
-        client.on_socket_open = _send_without_delay
+        client.on_socket_open = self._on_socket_open
+        client.on_socket_close = self._on_socket_close
         client.on_pre_connect = self._on_pre_connect
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
@@ -137,6 +156,21 @@ class Broker:
         client.on_message = self._on_message
         _draw_delays(client)
         return client
+
+    def _on_socket_open(
+        self,
+        _client: mqtt.Client,
+        _userdata: object,
+        connection: Any,  # noqa: ANN401 - paho's socket-like
+    ) -> None:
+        # Neither paho nor Mosquitto sets it: a request and its answer take 80 ms without.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._meter.opened(connection)
+
+    def _on_socket_close(
+        self, _client: mqtt.Client, _userdata: object, _connection: object
+    ) -> None:
+        self._meter.closing()
 
     def _on_pre_connect(self, client: mqtt.Client, _userdata: object) -> None:
         # The will carries the number of the session that it ends (rule W3).
@@ -194,15 +228,6 @@ class Broker:
                 self._post(Arrived(decode(Desired, payload)))
         except ProtocolError as error:
             self._post(Garbled(str(error)))
-
-
-def _send_without_delay(
-    _client: mqtt.Client,
-    _userdata: object,
-    connection: Any,  # noqa: ANN401 - paho's socket-like
-) -> None:
-    # Neither paho nor Mosquitto sets it: a request and its answer take 80 ms without.
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _draw_delays(client: mqtt.Client) -> None:

@@ -1,25 +1,21 @@
 """The few readings that cannot wait for a telemetry period, taken many times a second."""
 
-import os
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from secateur_agent.adapters.sensors import ZONES_PATH, Overrides
+from secateur_agent.adapters.kernel import cpu, memory, power
+from secateur_agent.adapters.kernel.cgroup import ControlGroup
+from secateur_agent.adapters.kernel.files import KernelFiles
+from secateur_agent.adapters.sensors import Overrides
 from secateur_agent.core.guard import Crossing, Limits, Reading, crossing
 from secateur_agent.settings import SimulationSettings
-
-MEMORY_PATH = Path("/proc/meminfo")
 
 ZONES_S = 1.0
 """How often the thermal zones are read, seconds: some sensors take milliseconds to answer, and
 heat does not hurry."""
-
-_TOTAL = re.compile(rb"^MemTotal:\s+(\d+) kB", re.MULTILINE)
-_AVAILABLE = re.compile(rb"^MemAvailable:\s+(\d+) kB", re.MULTILINE)
 
 
 class Pressure:
@@ -37,8 +33,13 @@ class Pressure:
 class KernelReadings:
     """A real device's memory and heat."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: KernelFiles | None = None) -> None:
+        self._files = files or KernelFiles()
+        group = ControlGroup(self._files)
+        # Most devices have no limit to look at, and this is read many times a second.
+        self._group = group if group.memory_limit_bytes() is not None else None
         self._heat_c: float | None = None
+        self._throttled: bool | None = None
         self._heat_due_s = 0.0
 
     def read(self) -> Reading:
@@ -46,8 +47,13 @@ class KernelReadings:
         now_s = time.monotonic()
         if now_s >= self._heat_due_s:
             self._heat_due_s = now_s + ZONES_S
-            self._heat_c = _hottest_c()
-        return Reading(memory_available_ratio=_available_ratio(), temperature_c=self._heat_c)
+            self._heat_c = power.hottest_c(self._files)
+            self._throttled = cpu.is_throttled(self._files)
+        return Reading(
+            memory_available_ratio=memory.available_ratio(self._files, self._group),
+            temperature_c=self._heat_c,
+            is_throttled=self._throttled,
+        )
 
 
 class SimulatedReadings:
@@ -89,30 +95,3 @@ def _read_overrides(path: Path | None) -> Overrides:
         return Overrides.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return Overrides()
-
-
-def _available_ratio() -> float | None:
-    try:
-        descriptor = os.open(MEMORY_PATH, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        text = os.read(descriptor, 512)  # both lines are among the first three
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-    total, available = _TOTAL.search(text), _AVAILABLE.search(text)
-    if total is None or available is None or int(total[1]) == 0:
-        return None
-    return int(available[1]) / int(total[1])
-
-
-def _hottest_c() -> float | None:
-    readings = []
-    for path in ZONES_PATH.glob("thermal_zone*/temp"):
-        try:
-            readings.append(int(path.read_text(encoding="ascii")) / 1000)
-        except (OSError, ValueError):
-            continue
-    return max((each for each in readings if -100 <= each <= 250), default=None)  # noqa: PLR2004 - as Resources

@@ -1,22 +1,22 @@
-"""What the device has left, from psutil and the kernel. A missing sensor is ``None``."""
+"""What the device is and what it has left. A missing sensor is ``None``, never a guess."""
 
 import json
+import math
 import os
 import platform
 import re
 from pathlib import Path
 from typing import Annotated, Protocol
 
-import psutil
 from pydantic import Field, ValidationError
 
+from secateur_agent.adapters.kernel import cpu, memory, network, power
+from secateur_agent.adapters.kernel.cgroup import ControlGroup
+from secateur_agent.adapters.kernel.files import KernelFiles
 from secateur_agent.settings import SimulationSettings
 from secateur_protocols.info import Hardware
 from secateur_protocols.message import Message
 from secateur_protocols.telemetry import Bytes, Ratio, Resources
-
-PRESSURE_PATH = Path("/proc/pressure/cpu")
-ZONES_PATH = Path("/sys/class/thermal")
 
 
 class Sensors(Protocol):
@@ -35,35 +35,58 @@ class Sensors(Protocol):
 class KernelSensors:
     """A real device's sensors."""
 
-    def __init__(self, disk_path: Path) -> None:
+    def __init__(self, disk_path: Path, files: KernelFiles | None = None) -> None:
+        """Begin to measure.
+
+        Args:
+            disk_path: Whose disk's free space is told.
+            files: The kernel's. ``None``: this machine's.
+        """
         self._disk_path = disk_path
-        psutil.cpu_percent()  # the first call has nothing to compare with
+        self._files = files or KernelFiles()
+        self._group = ControlGroup(self._files)
+        self._share = cpu.CpuShare(self._files, self._group)
 
     def hardware(self) -> Hardware:
         """Name the device's class by processor and cores: like devices share it."""
-        cpu_model, cores = _cpu_model(), os.cpu_count() or 1
+        model = _one_line(cpu.cpu_model(self._files) or platform.machine())
+        cores = self._cores()
         return Hardware(
             machine=platform.machine(),
-            cpu_model=cpu_model,
+            cpu_model=model,
             cores=cores,
-            memory_bytes=psutil.virtual_memory().total,
-            hardware_class=_class_name(cpu_model, cores),
+            memory_bytes=memory.memory_total_bytes(self._files, self._group) or 0,
+            hardware_class=_class_name(model, cores),
+            cpu_features=cpu.cpu_features(self._files),
         )
 
     def read(self) -> Resources:
         """Measure; what cannot be read is ``None``."""
-        memory = psutil.virtual_memory()
-        battery = _battery()
+        files, group = self._files, self._group
+        link = network.read_link(files)
         return Resources(
-            cpu_share=min(1.0, psutil.cpu_percent() / 100),
-            cpu_pressure=_pressure(),
-            memory_total_bytes=memory.total,
-            memory_available_bytes=memory.available,
-            temperature_c=_hottest_c(),
-            battery_ratio=battery[0],
-            on_mains=battery[1],
+            cpu_share=self._share.read(),
+            cpu_pressure=cpu.pressure(files, "cpu"),
+            memory_pressure=cpu.pressure(files, "memory"),
+            io_pressure=cpu.pressure(files, "io"),
+            memory_total_bytes=memory.memory_total_bytes(files, group),
+            memory_available_bytes=memory.memory_available_bytes(files, group),
+            temperature_c=power.hottest_c(files),
+            throttled=cpu.is_throttled(files),
+            low_voltage=cpu.has_low_voltage(files),
+            battery_ratio=power.battery_ratio(files),
+            on_mains=power.is_on_mains(files),
             disk_free_bytes=_disk_free_bytes(self._disk_path),
+            link_speed_mbit=link.speed_mbit if link else None,
+            link_received_bytes=link.received_bytes if link else None,
+            link_sent_bytes=link.sent_bytes if link else None,
         )
+
+    def _cores(self) -> int:
+        """Count the cores that we may use, by affinity and by the group's quota."""
+        allowed = len(os.sched_getaffinity(0))
+        quota = self._group.cpu_limit_cores()
+        return max(1, allowed if quota is None else min(allowed, math.ceil(quota)))
 
     def slowdown(self) -> float:
         """Give 1: a device is as fast as it is."""
@@ -125,51 +148,19 @@ class SimulatedSensors:
             return Overrides()  # no file: no pressure
 
 
-def _cpu_model() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return platform.machine()
-    found = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", text, re.MULTILINE)
-    return found.group(1).strip()[:128] if found else platform.machine()
-
-
 def _class_name(cpu_model: str, cores: int) -> str:
     words = re.sub(r"[^a-z0-9]+", "-", f"{cpu_model}-{cores}".lower()).strip("-")
     return words[-64:].strip("-")
 
 
-def _pressure() -> float | None:
-    try:
-        found = re.search(r"^some avg10=([0-9.]+)", PRESSURE_PATH.read_text(encoding="ascii"))
-    except OSError:
-        return None
-    return min(1.0, float(found.group(1)) / 100) if found else None
-
-
-def _hottest_c() -> float | None:
-    readings = []
-    for zone in ZONES_PATH.glob("thermal_zone*/temp"):
-        try:
-            readings.append(int(zone.read_text(encoding="ascii")) / 1000)
-        except (OSError, ValueError):
-            continue
-    plausible = [reading for reading in readings if -100 <= reading <= 250]  # noqa: PLR2004 - as Resources
-    return max(plausible, default=None)
-
-
-def _battery() -> tuple[float | None, bool | None]:
-    try:
-        battery = psutil.sensors_battery()
-    except (OSError, AttributeError):  # psutil has it only where the kernel does
-        return None, None
-    if battery is None:
-        return None, None
-    return min(1.0, max(0.0, battery.percent / 100)), battery.power_plugged
+def _one_line(text: str) -> str:
+    """Keep what a peer accepts as words: the kernel passes on what firmware says."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _disk_free_bytes(path: Path) -> int | None:
     try:
-        return psutil.disk_usage(str(path)).free
+        found = os.statvfs(path)
     except OSError:
         return None
+    return found.f_bavail * found.f_frsize

@@ -9,8 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from secateur_agent.core import descent, guard, standby, swap
-from secateur_agent.core.telemetry import History, LaneReport, extend, tell
+from secateur_agent.core import descent, guard, quiet, standby, swap
+from secateur_agent.core.telemetry import (
+    History,
+    LaneReport,
+    WireBytes,
+    add_served,
+    extend,
+    shorten,
+    tell,
+)
 from secateur_protocols.event import DeviceEvent, EventKind
 from secateur_protocols.ids import Digest, ModelName
 from secateur_protocols.info import Info
@@ -18,7 +26,7 @@ from secateur_protocols.message import Message
 from secateur_protocols.ota import Ota, Update, UpdateState
 from secateur_protocols.presence import Presence, PresenceState
 from secateur_protocols.state import Desired, DesiredModel, Refusal, Reported, ReportedModel
-from secateur_protocols.telemetry import Resources, Telemetry
+from secateur_protocols.telemetry import Resources, Served, Telemetry
 from secateur_protocols.topics import Leaf
 
 MAX_DETAIL = 256
@@ -40,6 +48,8 @@ class AgentState:
         lids: Models that stepped down alone.
         updates: What was last told of each model's update.
         histories: What each model's earlier periods say.
+        unsaid: What each model's levels answered since the last telemetry message.
+        profile: How much telemetry is said; ``saying`` remembers what was.
         sequence: Of the next reported, ota or event message.
         telemetry_sequence: Of the next telemetry message.
     """
@@ -51,6 +61,9 @@ class AgentState:
     lids: Mapping[ModelName, descent.Lid] = field(default_factory=dict)
     updates: Mapping[ModelName, Update] = field(default_factory=dict)
     histories: Mapping[ModelName, History] = field(default_factory=dict)
+    unsaid: Mapping[ModelName, tuple[Served, ...]] = field(default_factory=dict)
+    profile: quiet.Profile = quiet.NORMAL
+    saying: quiet.Quiet = field(default_factory=quiet.Quiet)
     sequence: int = 0
     telemetry_sequence: int = 0
 
@@ -125,6 +138,7 @@ class PeriodEnded:
     resources: Resources
     reports: tuple[LaneReport, ...]
     held: tuple[Digest, ...]
+    wire: WireBytes = field(default_factory=WireBytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +237,7 @@ def _introduce(state: AgentState, session: int) -> Step:
     presence = Presence(state=PresenceState.ONLINE, boot=state.info.boot, session=session)
     births = (Publish(Leaf.PRESENCE, presence), Publish(Leaf.INFO, state.info))
     reported = _report(state)
-    told = _tell_updates(reported.state)
+    told = _tell_updates(replace(reported.state, saying=quiet.forget(state.saying)))
     return Step(told.state, (*births, *reported.effects, *told.effects))
 
 
@@ -384,23 +398,44 @@ def _say_update(state: AgentState, update: Update) -> Step:
 
 
 def _telemetry(state: AgentState, period: PeriodEnded) -> Step:
-    histories = dict(state.histories)
-    models = []
-    for report in period.reports:
-        history = extend(histories.get(report.model, History()), report)
-        histories[report.model] = history
-        models.append(tell(report, history, period.held))
+    """Remember the period; say it if it is worth the bytes."""
+    reports = {report.model: report for report in period.reports}
+    histories, unsaid = dict(state.histories), dict(state.unsaid)
+    for model, report in reports.items():
+        histories[model] = extend(histories.get(model, History()), report)
+        unsaid[model] = add_served(unsaid.get(model, ()), report.served)
+    seen = quiet.Seen(
+        elapsed_s=period.period_s,
+        wire_bytes=period.wire.total,
+        resources=period.resources,
+        reports=reports,
+    )
+    weighed, why = quiet.weigh(state.saying, seen, state.profile)
+    state = replace(state, histories=histories, unsaid=unsaid, saying=weighed)
+    return Step(state) if why is None else _say_period(state, period)
+
+
+def _say_period(state: AgentState, period: PeriodEnded) -> Step:
     telemetry = Telemetry(
         boot=state.info.boot,
         sequence=state.telemetry_sequence,
         sent_at=period.sent_at,
         period_s=period.period_s,
-        resources=period.resources,
-        models=tuple(models),
+        silence_s=state.profile.silence_s + period.period_s,
+        wire_sent_bytes=period.wire.sent,
+        wire_received_bytes=period.wire.received,
+        resources=shorten(period.resources),
+        models=tuple(
+            tell(
+                report,
+                state.histories[report.model],
+                served=state.unsaid[report.model],
+                prefetched=period.held,
+            )
+            for report in period.reports
+        ),
     )
-    following = replace(
-        state, histories=histories, telemetry_sequence=state.telemetry_sequence + 1
-    )
+    following = replace(state, unsaid={}, telemetry_sequence=state.telemetry_sequence + 1)
     return Step(following, (Publish(Leaf.TELEMETRY, telemetry),))
 
 

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 
 from secateur_agent.core.window import remember
-from secateur_protocols.telemetry import ModelTelemetry, Served
+from secateur_protocols.telemetry import MAX_HISTORY, ModelTelemetry, Resources, Served
+
+DIGITS = 4
+"""Of a latency in a message: measurements are not better than that, and 17 cost bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,19 @@ class LaneReport:
 
 
 @dataclass(frozen=True, slots=True)
+class WireBytes:
+    """What has passed between agent and brokers since the agent started, headers included."""
+
+    sent: int = 0
+    received: int = 0
+
+    @property
+    def total(self) -> int:
+        """Both ways: what a metered link counts."""
+        return self.sent + self.received
+
+
+@dataclass(frozen=True, slots=True)
 class History:
     """What a model's earlier periods say.
 
@@ -64,8 +80,21 @@ def extend(history: History, report: LaneReport) -> History:
     return History(report.digest, remember(earlier, report.p95_ms))
 
 
-def tell(report: LaneReport, history: History, prefetched: tuple[str, ...]) -> ModelTelemetry:
-    """Put one model's part of the telemetry message together."""
+def tell(
+    report: LaneReport,
+    history: History,
+    *,
+    served: tuple[Served, ...],
+    prefetched: tuple[str, ...],
+) -> ModelTelemetry:
+    """Put one model's part of the telemetry message together.
+
+    Args:
+        report: Of the period that ended.
+        history: This period included.
+        served: What each level answered since the last message.
+        prefetched: Digests that the store holds.
+    """
     return ModelTelemetry(
         model=report.model,
         version=report.version,
@@ -73,18 +102,48 @@ def tell(report: LaneReport, history: History, prefetched: tuple[str, ...]) -> M
         digest=report.digest,
         precision=report.precision,
         deadline_ms=report.deadline_ms,
-        p50_ms=report.p50_ms,
-        p95_ms=report.p95_ms,
-        p99_ms=report.p99_ms,
-        p999_ms=report.p999_ms,
-        recent_p95_ms=history.p95_ms,
-        since_switch_s=report.since_switch_s,
+        p50_ms=_short(report.p50_ms),
+        p95_ms=_short(report.p95_ms),
+        p99_ms=_short(report.p99_ms),
+        p999_ms=_short(report.p999_ms),
+        recent_p95_ms=tuple(float(f"{p95_ms:.{DIGITS}g}") for p95_ms in history.p95_ms),
+        since_switch_s=round(report.since_switch_s, 1),
         offered=report.offered,
         answered=report.answered,
         dropped=report.dropped,
         lost=report.lost,
         deadline_misses=report.deadline_misses,
         switches=report.switches,
-        served=report.served,
+        served=served,
         prefetched=prefetched,
     )
+
+
+def add_served(earlier: tuple[Served, ...], later: tuple[Served, ...]) -> tuple[Served, ...]:
+    """Add what two periods answered, level by level; of too many levels the latest stay."""
+    sums = {each.level: each for each in earlier}
+    for each in later:
+        before = sums.pop(each.level, None)
+        sums[each.level] = each if before is None else _add(before, each)
+    return tuple(sums.values())[-MAX_HISTORY:]
+
+
+def shorten(resources: Resources) -> Resources:
+    """Leave out digits that no decision needs and every message would carry."""
+    shares = ("cpu_share", "cpu_pressure", "memory_pressure", "io_pressure", "battery_ratio")
+    values = {name: getattr(resources, name) for name in shares}
+    rounded = {name: round(value, 3) for name, value in values.items() if value is not None}
+    return resources.model_copy(update=rounded)
+
+
+def _add(before: Served, each: Served) -> Served:
+    return Served(
+        level=each.level,
+        answered=before.answered + each.answered,
+        labelled=before.labelled + each.labelled,
+        correct=before.correct + each.correct,
+    )
+
+
+def _short(value_ms: float | None) -> float | None:
+    return None if value_ms is None else float(f"{value_ms:.{DIGITS}g}")

@@ -135,9 +135,11 @@ class InferenceProcess:
 
     def _serve(self) -> None:
         while True:
-            while not self._pipe.poll(POLL_S):
-                for lane in self._lanes.values():
-                    lane.check_trial()
+            has_command = self._pipe.poll(POLL_S)
+            for lane in self._lanes.values():
+                lane.check_trial()
+            if not has_command:
+                continue
             try:
                 command: Command = self._pipe.recv()
             except (EOFError, ConnectionResetError):

@@ -6,6 +6,7 @@ same version, started by one another.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from secateur_agent.core.guard import Crossing
 from secateur_agent.core.telemetry import LaneReport
@@ -65,6 +66,21 @@ SourceSpec = ReplaySpec | ExecSpec | TopicSpec | PluginSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResultSpec:
+    """Who else is told of results.
+
+    Attributes:
+        mqtt_rate_hz: Results per second at most; those between are not sent. 0: none.
+        lines: A file for JSON lines, ``-`` for standard output. ``None``: none.
+        lines_max_bytes: A longer file is renamed to ``.1``, and a new one begun.
+    """
+
+    mqtt_rate_hz: float
+    lines: str | None
+    lines_max_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LaneSpec:
     """One model's lane: where its frames come from and when its answers are due.
 
@@ -80,6 +96,7 @@ class LaneSpec:
     deadline_ms: float
     source: SourceSpec | None
     queue: int
+    results: ResultSpec | None = None
     drops_late: bool = False
     miss_ratio: float = 1.0
 
@@ -318,6 +335,14 @@ class Collected:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultReady:
+    """A result to publish: the members of the message, but those that order it."""
+
+    model: ModelName
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """A frame that no loaded artifact could answer: it is lost.
 
@@ -339,5 +364,6 @@ Reply = (
     | Watched
     | Overdue
     | Collected
+    | ResultReady
     | Fault
 )

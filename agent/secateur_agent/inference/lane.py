@@ -21,6 +21,7 @@ from secateur_agent.inference.frame import Answered, Frame, Unanswered
 from secateur_agent.inference.intake import Intake
 from secateur_agent.inference.meter import Meter
 from secateur_agent.inference.realtime import Realtime, prepare_hot_thread
+from secateur_agent.inference.results import open_results
 from secateur_agent.inference.trial import Trial
 from secateur_agent.inference.turnstile import Turnstile
 from secateur_protocols.ota import ReasonCode
@@ -84,6 +85,7 @@ class Lane(threading.Thread):
         self.slowdown = slowdown
         self.meter = Meter(spec.deadline_ms)
         self._reply = reply
+        self._results = open_results(spec, reply)
         self._turnstile = turnstile
         self._realtime = realtime
         self._stopping = threading.Event()
@@ -97,6 +99,8 @@ class Lane(threading.Thread):
 
     def run(self) -> None:
         """Answer frames until stopped."""
+        if self._results is not None:
+            self._results.start()
         for problem in prepare_hot_thread(self._realtime):
             self._reply(Fault(self.spec.model, problem))
         while not self._stopping.is_set():
@@ -110,6 +114,8 @@ class Lane(threading.Thread):
         self.intake.close()
         self._stopping.set()
         self.join(timeout=10.0)
+        if self._results is not None:
+            self._results.stop()
 
     @property
     def serving(self) -> Serving | None:
@@ -245,8 +251,8 @@ class Lane(threading.Thread):
         now_s = time.monotonic()
         inference_ms = (now_s - started_s) * 1e3
         latency_ms = (now_s - frame.arrived_s) * 1e3
-        if frame.settle is not None:
-            frame.settle(Answered(serving.load, serving.model, outputs, latency_ms))
+        if frame.settle is not None or self._results is not None:
+            self._hand_over(frame, Answered(serving.load, serving.model, outputs, latency_ms))
         serving.recent_ms.append(inference_ms)
         is_correct = None if frame.label is None else int(outputs[0].argmax()) == frame.label
         self.meter.answered(serving.load.level, latency_ms, is_correct=is_correct)
@@ -272,6 +278,12 @@ class Lane(threading.Thread):
             self._reply(
                 Overdue(self.spec.model, guard.Crossing(ReasonCode.SLO_LATENCY, detail))
             )
+
+    def _hand_over(self, frame: Frame, answered: Answered) -> None:
+        if frame.settle is not None:
+            frame.settle(answered)
+        if self._results is not None:
+            self._results.tell(answered, frame.label)
 
     def _infer(self, serving: Serving, frame: Frame) -> tuple[Tensor, ...]:
         inputs = [serving.model.inputs[0].encode(frame.sample)]
