@@ -8,10 +8,17 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from secateur_agent.adapters.broker import Broker
+from secateur_agent.adapters.inference import (
+    HostProgram,
+    Inference,
+    InferenceProcess,
+    Post,
+)
 from secateur_agent.adapters.pressure import KernelReadings, Pressure, SimulatedReadings
 from secateur_agent.adapters.sensors import KernelSensors, Sensors, SimulatedSensors
 from secateur_agent.adapters.store import Kept, Store
@@ -69,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         settings = read_settings(options.config)
-        return _check(settings) if options.command == "check" else _run(settings)
+        return _check(settings) if options.command == "check" else run(settings)
     except (ConfigError, EngineMissingError) as error:
         return _complain(error, EXIT_BAD_INPUT)
     except AgentError as error:
@@ -120,11 +127,23 @@ def _check(settings: AgentSettings) -> int:
     return EXIT_OK
 
 
-def _run(settings: AgentSettings) -> int:
+def run(settings: AgentSettings, host: Connection | None = None) -> int:
+    """Run the control process until told to stop.
+
+    Args:
+        settings: What to do.
+        host: A pipe to a program that infers itself. ``None``: in a process of our own.
+    """
     engine = find_installed(settings.engine.name)
     store = Store(settings.state_dir)
     opened = store.open()
     sensors = _sensors(settings)
+
+    def start_inference(configure: Configure, post: Post) -> Inference:
+        if host is None:
+            return InferenceProcess(configure, post)
+        return HostProgram(host, configure, post, on_end=lambda: driver.post(Quit()))
+
     kept = {model.name: store.recall(model.name) for model in settings.models}
     driver = Driver(
         _state(settings, engine, kept, opened.boot, sensors),
@@ -165,7 +184,7 @@ def _run(settings: AgentSettings) -> int:
     for problem in (opened.problem, *(each.problem for each in kept.values())):
         if problem is not None:
             driver.post(Trouble(problem))
-    driver.run(broker)
+    driver.run(broker, start_inference)
     return EXIT_OK
 
 

@@ -7,6 +7,7 @@ worker thread whose answer comes back on the same queue.
 """
 
 import heapq
+import json
 import logging
 import queue
 import random
@@ -17,7 +18,12 @@ from typing import assert_never
 
 from secateur_agent.adapters import broker as wire
 from secateur_agent.adapters.clock import monotonic_s, utc_now
-from secateur_agent.adapters.inference import InferenceDied, InferenceProcess
+from secateur_agent.adapters.inference import (
+    Inference,
+    InferenceDied,
+    InferenceProcess,
+    StartInference,
+)
 from secateur_agent.adapters.pressure import Pressure
 from secateur_agent.adapters.sensors import Sensors
 from secateur_agent.adapters.updates import Updates
@@ -26,7 +32,7 @@ from secateur_agent.core.telemetry import WireBytes
 from secateur_agent.deeds import Deed, Deeds, Order
 from secateur_agent.errors import AgentError, ConfigError
 from secateur_agent.inference import commands
-from secateur_agent.inference.results import to_outputs
+from secateur_protocols.codec import decode_document
 from secateur_protocols.ids import ModelName
 from secateur_protocols.ota import OtaProgress, ReasonCode
 from secateur_protocols.result import Result
@@ -104,7 +110,8 @@ class Driver:
         self._results = count()
         self._deeds = Deeds(updates, self._tell_progress)
         self._broker: wire.Broker | None = None
-        self._inference: InferenceProcess | None = None
+        self._start: StartInference = InferenceProcess
+        self._inference: Inference | None = None
         self._session = 0
         self._deaths = 0
         self._slowdown = configure.slowdown
@@ -116,13 +123,19 @@ class Driver:
         """Put something that happened on the queue, from any thread."""
         self._happenings.put(happening)
 
-    def run(self, broker: wire.Broker) -> None:
+    def run(
+        self, broker: wire.Broker, start_inference: StartInference = InferenceProcess
+    ) -> None:
         """Run until `Quit`; everything that was started has ended on return.
+
+        Args:
+            broker: Not started yet.
+            start_inference: Starts the other half, or finds it.
 
         Raises:
             ConfigError: The inference process cannot do what it was configured for.
         """
-        self._broker = broker
+        self._broker, self._start = broker, start_inference
         self._start_inference()
         broker.start()
         self._after(self._period_s, self._end_period)
@@ -236,9 +249,9 @@ class Driver:
     def _publish_result(self, ready: commands.ResultReady) -> None:
         if self._broker is None:
             return
-        members = {**ready.result, "outputs": to_outputs(ready.result["outputs"])}
-        result = Result(boot=self._state.info.boot, sequence=next(self._results), **members)
-        self._broker.publish_result(ready.model, result)
+        order = {"boot": self._state.info.boot, "sequence": next(self._results)}
+        document = json.dumps({**ready.result, **order}).encode()
+        self._broker.publish_result(ready.model, decode_document(Result, document))
 
     def _take_served(self, reply: commands.Serving | commands.NotServing) -> None:
         if isinstance(reply, commands.Serving):
@@ -412,7 +425,7 @@ class Driver:
 
     def _start_inference(self) -> None:
         """Start the process, and let every incumbent serve."""
-        self._inference = InferenceProcess(self._configure, self.post)
+        self._inference = self._start(self._configure, self.post)
         for model, machine in self._state.swaps.items():
             if machine.incumbent is not None:
                 self._send(self._load(model, machine.incumbent, commands.NO_SWAP))

@@ -15,8 +15,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from secateur_agent.engine import find_engine
 from secateur_agent.inference.commands import Load, ReplaySpec, ResultReady, ResultSpec
 from secateur_agent.inference.frame import Answered
-from secateur_agent.inference.results import Results, describe, to_outputs
-from secateur_protocols.codec import MAX_MESSAGE_BYTES, decode, encode
+from secateur_agent.inference.results import Results, describe
+from secateur_protocols.codec import MAX_MESSAGE_BYTES, decode, decode_document, encode
 from secateur_protocols.result import MAX_NUMBERS, Result
 from secateur_protocols.topics import result_topic
 from secateur_server.adapters.embedded_broker import EmbeddedBroker
@@ -137,8 +137,8 @@ def test_whatever_a_model_gives_the_message_is_valid_and_short_enough() -> None:
     values = tuple(np.full(shape, -1.2345678e-30, np.float32) for shape in shapes)
     odd = replace(answer, model=Odd(), outputs=values)
     described = describe(odd, 7, max_numbers=MAX_NUMBERS)
-    members = {**described, "outputs": to_outputs(described["outputs"])}
-    result = Result(boot=1, sequence=0, **members)
+    document = json.dumps({**described, "boot": 1, "sequence": 0}).encode()
+    result = decode_document(Result, document)
     payload = encode(result)
     assert len(payload) < MAX_MESSAGE_BYTES
     assert decode(Result, payload) == result

@@ -12,15 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from secateur_agent.engine import (
-    Engine,
-    EngineMissingError,
-    EngineName,
-    InvokeError,
-    LoadedModel,
-    LoadError,
-    find_engine,
-)
+from secateur_agent.engine import Engine, InvokeError, LoadedModel, LoadError, find_engine
+from secateur_agent.installed import EngineMissingError, EngineName
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "examples" / "digits"

@@ -1,11 +1,13 @@
 """The control process's end of the inference process."""
 
+import contextlib
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from typing import Protocol
 
 from secateur_agent.inference.commands import Command, Configure, Reply, Stop
 
@@ -15,6 +17,58 @@ STOP_S = 10.0
 
 class InferenceDied:
     """The process is gone, without having been told to stop."""
+
+
+class Inference(Protocol):
+    """The other half of the agent, wherever it runs."""
+
+    def send(self, command: Command) -> None:
+        """Send a command; one to a half that is gone is forgotten."""
+
+    def stop(self) -> None:
+        """End it."""
+
+
+Post = Callable[[Reply | InferenceDied], None]
+
+StartInference = Callable[[Configure, Post], Inference]
+
+
+class HostProgram:
+    """The program that started us, and infers itself; at the other end of a pipe."""
+
+    def __init__(
+        self, pipe: Connection, configure: Configure, post: Post, on_end: Callable[[], None]
+    ) -> None:
+        """Begin to listen.
+
+        Args:
+            pipe: To the program.
+            configure: What it is to do.
+            post: Called on a thread of this object with every reply.
+            on_end: Called at last: the program is gone.
+        """
+        self._pipe = pipe
+        self._post = post
+        self._on_end = on_end
+        self._sending = threading.Lock()
+        self.send(configure)
+        threading.Thread(target=self._read, name="inference-replies", daemon=True).start()
+
+    def send(self, command: Command) -> None:
+        """Send a command; one to a program that is gone is forgotten."""
+        with self._sending, contextlib.suppress(OSError):
+            self._pipe.send(command)
+
+    def stop(self) -> None:
+        """Let the program go its own way: it is not ours to end."""
+        self.send(Stop())
+
+    def _read(self) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                self._post(self._pipe.recv())
+        self._on_end()
 
 
 class InferenceProcess:

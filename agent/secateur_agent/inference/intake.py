@@ -49,6 +49,12 @@ class Intake:
         if self._feeder is not None:
             self._feeder.stop()
 
+    def refuse_rest(self) -> None:
+        """Tell callers who still wait that nobody will answer them."""
+        while (frame := self.take(0.0)) is not None:
+            if frame.settle is not None:
+                frame.settle(Unanswered("the agent ends", is_dropped=True))
+
     def offer(self, frame: Frame) -> None:
         """Let a frame wait for the lane; it may push out the oldest one."""
         with self._counting:

@@ -114,6 +114,7 @@ class Lane(threading.Thread):
         self.intake.close()
         self._stopping.set()
         self.join(timeout=10.0)
+        self.intake.refuse_rest()
         if self._results is not None:
             self._results.stop()
 

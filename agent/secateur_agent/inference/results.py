@@ -17,7 +17,7 @@ from typing import IO, Any
 from secateur_agent.adapters.clock import utc_now
 from secateur_agent.inference.commands import Fault, LaneSpec, Reply, ResultReady, ResultSpec
 from secateur_agent.inference.frame import Answered
-from secateur_protocols.result import MAX_NUMBERS, MAX_OUTPUTS, Output
+from secateur_protocols.result import MAX_NUMBERS, MAX_OUTPUTS
 
 STDOUT = "-"
 
@@ -131,18 +131,6 @@ def describe(
 def _one_line(name: str) -> str:
     """Keep of a tensor's name what a message takes."""
     return "".join(letter if letter.isprintable() else "?" for letter in name[:200])
-
-
-def to_outputs(outputs: list[dict[str, Any]]) -> tuple[Output, ...]:
-    """Make the message's outputs of `describe`'s."""
-    return tuple(
-        Output(
-            name=each["name"],
-            shape=each["shape"],
-            data=tuple(map(float, each["data"])) if "data" in each else None,
-        )
-        for each in outputs
-    )
 
 
 class _Lines:

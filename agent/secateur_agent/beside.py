@@ -1,0 +1,33 @@
+"""The control process of a program that infers itself: ``python -m ...beside FD CONFIG``.
+
+It does all that the agent's control process does, and ends with the program: their pipe does.
+"""
+
+import logging
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from secateur_agent.cli import run
+from secateur_agent.errors import EXIT_BAD_INPUT, EXIT_FAILED, AgentError, ConfigError
+from secateur_agent.installed import EngineMissingError
+from secateur_agent.settings import read_settings
+
+
+def main() -> int:
+    """Run until told to stop, or until the program is gone."""
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    try:
+        return run(read_settings(Path(sys.argv[2])), Connection(int(sys.argv[1])))
+    except (ConfigError, EngineMissingError) as error:
+        code, problem = EXIT_BAD_INPUT, str(error)
+    except AgentError as error:
+        code, problem = EXIT_FAILED, str(error)
+    sys.stderr.write(f"secateur-agent: error: {' '.join(problem.split())}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
