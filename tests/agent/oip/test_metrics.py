@@ -1,0 +1,75 @@
+"""What Prometheus scrapes: stable names, help texts, and the numbers of the last period."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from secateur_agent.inference.commands import Collect, Collected, ReplaySpec
+from secateur_agent.oip.metrics import render
+from support.inference import DIGITS, Running, UnixConnection, call, configure, lane
+
+HELP = re.compile(r"# HELP (secateur_[a-z_]+) [A-Z].+\.")
+TYPE = re.compile(r"# TYPE (secateur_[a-z_]+) (counter|gauge)")
+SAMPLE = re.compile(r'(secateur_[a-z_]+)\{([a-z]+="[^"\\]*",?)+\} -?\d+(\.\d+)?(e-?\d+)?')
+
+NAMES = {
+    "secateur_frames_offered_total",
+    "secateur_frames_answered_total",
+    "secateur_frames_dropped_total",
+    "secateur_frames_lost_total",
+    "secateur_deadline_misses_total",
+    "secateur_switches_total",
+    "secateur_level",
+    "secateur_deadline_seconds",
+    "secateur_latency_seconds",
+}
+"""Dashboards are built on these: add to them, change none."""
+
+
+def families(text: str) -> dict[str, list[str]]:
+    """Take the text format apart: every line is one that Prometheus knows, in its order."""
+    found: dict[str, list[str]] = {}
+    lines, name = iter(text.splitlines()), ""
+    for line in lines:
+        if (helped := HELP.fullmatch(line)) is not None:
+            name = helped[1]
+            typed = TYPE.fullmatch(next(lines))
+            assert typed is not None
+            assert typed[1] == name
+            assert (typed[2] == "counter") == name.endswith("_total")
+            assert name not in found
+            found[name] = []
+        else:
+            sample = SAMPLE.fullmatch(line)
+            assert sample is not None, line
+            assert sample[1] == name
+            found[name].append(line)
+    return found
+
+
+def test_every_metric_is_there_before_anything_serves() -> None:
+    assert families(render(())) == {name: [] for name in NAMES}
+
+
+@pytest.mark.engine
+def test_the_numbers_are_those_of_the_last_period(tmp_path: Path) -> None:
+    source = ReplaySpec(path=str(DIGITS.parent / "evaluation.npz"), rate_hz=200)
+    listen = f"unix:{tmp_path / 's'}"
+    with Running(configure(lane(source=source), listen=listen)) as running:
+        running.load(level=3)
+        connection = UnixConnection(tmp_path / "s")
+        answered = 0
+        while answered < 20:
+            running.process.send(Collect())
+            (report,) = running.wait_for(Collected).reports
+            answered = report.answered
+        said = call(connection, "/metrics")
+        connection.close()
+    assert said.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    found = families(said.body.decode())
+    assert set(found) == NAMES
+    counted = f'secateur_frames_answered_total{{model="digits"}} {answered}'
+    assert found["secateur_frames_answered_total"] == [counted]
+    assert found["secateur_level"] == ['secateur_level{model="digits"} 3']
+    assert len(found["secateur_latency_seconds"]) == 3
