@@ -201,10 +201,10 @@ def test_after_a_new_connection_the_next_period_is_said(
 
 def test_the_periods_after_one_that_mattered_are_said_so_that_patience_can_count() -> None:
     slow = Period(CALM.resources, dataclasses.replace(REPORT, p95_ms=60.0))
-    said = [why for _, why in play([CALM] * 3 + [slow] * 8, NORMAL)]
+    said = [why for _, why in play([CALM] * 3 + [slow] * 10, NORMAL)]
     assert said[1:4] == [None, None, Why.URGENT]
-    assert said[4:8] == [Why.FOLLOWING] * FOLLOWING
-    assert said[8:] == [None] * 3
+    assert said[4:10] == [Why.FOLLOWING] * FOLLOWING
+    assert said[10:] == [None] * 3
 
 
 @pytest.mark.parametrize(("p95_ms", "is_said"), [(12.0, False), (13.0, True), (7.0, True)])

@@ -23,8 +23,9 @@ from secateur_protocols.telemetry import Resources
 
 MONTH_S = 30 * 86_400
 
-FOLLOWING = 4
-"""Periods said after one that mattered: one more than the planner's default patience."""
+FOLLOWING = 6
+"""Periods said after one that mattered: twice the planner's default patience, which counts
+them, so that one bad period among them does not put its next decision off."""
 
 BURST_RATIO = 0.01
 """What the bucket holds, and how far it may be overdrawn, as a share of a month's bytes."""
