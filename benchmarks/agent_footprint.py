@@ -23,8 +23,6 @@ import psutil
 from secateur_agent.adapters.store import Store
 from secateur_agent.core.swap import Artifact, Target
 from secateur_server.adapters.embedded_broker import EmbeddedBroker
-from secateur_server.pruning.pruner import PruneRequest, prune
-from secateur_server.pruning.task import Options
 from secateur_server.registry.registry import Registry
 
 DIGITS = Path(__file__).resolve().parents[1] / "examples" / "digits"
@@ -95,16 +93,12 @@ def main() -> None:
 def commit_a_model(folder: Path) -> None:
     """Let the agent's folder hold a committed level 0, as after a first update."""
     ladder_dir = folder / "ladder"
-    prune(
-        PruneRequest(
-            model_path=DIGITS / "digits.tflite",
-            calibration_path=DIGITS / "calibration.npz",
-            evaluation_path=DIGITS / "evaluation.npz",
-            out_dir=ladder_dir,
-            method="channel",
-            options=Options(levels=2),
-        )
-    )
+    # In a process of its own: the engine's pages would be shared with ours, and halved.
+    prune = [sys.executable, "-m", "secateur_server", "prune", str(DIGITS / "digits.tflite")]
+    prune += ["--calibration", str(DIGITS / "calibration.npz")]
+    prune += ["--evaluation", str(DIGITS / "evaluation.npz")]
+    prune += ["--method", "channel", "--levels", "2", "--out", str(ladder_dir)]
+    subprocess.run(prune, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     registry = Registry(folder / "registry")
     published = registry.publish(ladder_dir)
     store = Store(folder / "state")
