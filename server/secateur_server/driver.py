@@ -41,15 +41,15 @@ from secateur_protocols.topics import (
 from secateur_server.adapters.broker import Broker, Received, Subscription, Will
 from secateur_server.adapters.store import Store
 from secateur_server.control import answer
-from secateur_server.core.beliefs import Beliefs, fingerprint_of, learn
 from secateur_server.core.coordinator import Context, plan
-from secateur_server.core.fleet import DeviceState, Said, hear, learn_from
+from secateur_server.core.fleet import DeviceState, Said, hear, learn_from, recall
 from secateur_server.core.inventory import Inventory
 from secateur_server.core.policy import Policies
 from secateur_server.counters import Counters, Met
 from secateur_server.errors import PolicyConflictError, TransientError
 from secateur_server.registry.registry import Registry
 from secateur_server.replicas import Alone, Replicas
+from secateur_server.saving import Saver
 
 log = logging.getLogger("secateur.coordinator")
 
@@ -58,10 +58,6 @@ TICK_S = 0.25
 
 REGISTRY_S = 1.0
 """How often the registry and, with replicas, policy are looked at, seconds."""
-
-SAVE_S = 30.0
-"""Within this, a device's telemetry is saved, seconds: it says it again. What else it says is
-saved at the next tick, and what is decided before it is sent."""
 
 MAX_BATCH = 256
 """Messages taken at once: together they wait for one transaction."""
@@ -120,14 +116,13 @@ class Driver:
         self._replicas = replicas or Alone()
         self._happenings: deque[Received | Opened] = deque()
         self._is_over = False
-        self._changed: OrderedDict[str, float] = OrderedDict()
-        self._news: set[str] = set()
-        self._decided: set[str] = set()
+        self._saver = Saver(store, self.devices, self._replicas)
+        self._wants_rebirth = False
         self._unsaid: deque[str] = deque()
         self._due_s: dict[str, float] = {}
         self._answered: OrderedDict[str, ControlResponse] = OrderedDict()
         self._context = Context(
-            {}, store.load_policies(), artifacts_url, beliefs=_recall(self.devices.values())
+            {}, store.load_policies(), artifacts_url, beliefs=recall(self.devices.values())
         )
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
         self._broker = Broker(
@@ -178,7 +173,7 @@ class Driver:
                 self._take_batch(next_tick_s)
                 self._settle()
         finally:
-            self._save_said([*self._changed, *self._news])
+            self._saver.save_all()
             self._replicas.leave()
             self._broker.stop(self._status(PresenceState.STOPPED))
 
@@ -213,9 +208,13 @@ class Driver:
         self._broker.publish(rebirth(self.site), encode(Rebirth(device=device)))
 
     def forget(self, device: str) -> None:
-        """Forget a device and empty its retained topics (rule W6)."""
-        self._drop(device)
+        """Forget a device and empty its retained topics (rule W6).
+
+        Raises:
+            TransientError: The database does not answer; nothing is forgotten.
+        """
         self._store.forget_device(device)
+        self._drop(device)
         for leaf in RETAINED:
             self._broker.publish(device_topic(self.site, device, leaf), b"", is_retained=True)
 
@@ -300,8 +299,7 @@ class Driver:
             self._context = replace(self._context, beliefs=beliefs)
         if leaf is Leaf.TELEMETRY or self._replicas.owns(device):
             after = plan(after, self._context)
-        if leaf is not Leaf.TELEMETRY:
-            self._news.add(device)
+        self._saver.note_said(device, time.monotonic(), is_news=leaf is not Leaf.TELEMETRY)
         self._keep(before, after)
 
     def _hear_desired(self, device: str, payload: bytes) -> None:
@@ -319,23 +317,15 @@ class Driver:
 
     def _keep(self, before: DeviceState, after: DeviceState) -> None:
         self.devices[after.device] = after
-        self._changed.setdefault(after.device, time.monotonic() + SAVE_S)
         if after.desired is not before.desired:
-            self._decided.add(after.device)
+            self._saver.note_decided(after.device)
 
     def _settle(self) -> None:
         """Save what was decided, then say it: after a crash no revision is used twice."""
-        if self._decided:
-            decided, self._decided = self._decided, set()
-            try:
-                written = self._store.save_desired(self.devices[each] for each in decided)
-            except TransientError as error:
-                log.warning("%s", error)
-                self._decided |= decided
-                return
-            for device in decided - written:
-                self._yield_to_other(device)
-            self._say_desired(decided)
+        decided, overtaken = self._saver.save_decided()
+        for device in overtaken:
+            self._yield_to_other(device)
+        self._say_desired(decided)
         self._say_desired(
             self._unsaid.popleft() for _ in range(min(MAX_BURST, len(self._unsaid)))
         )
@@ -343,9 +333,10 @@ class Driver:
     def _yield_to_other(self, device: str) -> None:
         """Take over the decision of a replica that was faster."""
         self.counters.count(Met.CONFLICT)
-        stored = self._store.load_device(device)
-        if stored is not None and stored.desired is not None:
-            self.devices[device] = replace(self.devices[device], desired=stored.desired)
+        with contextlib.suppress(TransientError):  # then its message tells us
+            stored = self._store.load_device(device)
+            if stored is not None and stored.desired is not None:
+                self.devices[device] = replace(self.devices[device], desired=stored.desired)
 
     def _say_desired(self, devices: Iterable[str]) -> None:
         for device in devices:
@@ -364,7 +355,7 @@ class Driver:
     def _tick(self, now_s: float) -> None:
         if self._replicas.beat():
             self._plan_all()  # what was another's is ours now
-        self._save_said([*self._news, *self._due_to_save(now_s)])
+        self._saver.save_due(now_s)
         self._ask_for_missing(now_s)
         if self._is_due("registry", now_s, REGISTRY_S):
             self._look_up(datetime.now(UTC))
@@ -399,12 +390,14 @@ class Driver:
         if asked:
             self._broker.fetch([device_topic(self.site, *each) for each in asked])
         silent = self.inventory.take_silent()
-        if len(silent) > FEW:
-            if self._is_due("rebirth", now_s, SILENT_S):
-                self.ask_rebirth(None)
-            return
-        for device in silent:
-            self.ask_rebirth(device)
+        if len(silent) <= FEW:
+            for device in silent:
+                self.ask_rebirth(device)
+        else:
+            self._wants_rebirth = True
+        if self._wants_rebirth and self._is_due("rebirth", now_s, SILENT_S):
+            self._wants_rebirth = False
+            self.ask_rebirth(None)
 
     def _announce_models(self) -> None:
         for model, published in self._context.published.items():
@@ -412,34 +405,9 @@ class Driver:
             if len(document) <= MAX_MESSAGE_BYTES:
                 self._broker.publish(model_topic(self.site, model), document, is_retained=True)
 
-    def _due_to_save(self, now_s: float) -> list[str]:
-        due = []
-        for device, due_s in self._changed.items():
-            if due_s > now_s:
-                break  # in the order of their time
-            due.append(device)
-        return due
-
-    def _save_said(self, devices: list[str]) -> None:
-        ours = [
-            self.devices[each]
-            for each in dict.fromkeys(devices)
-            if each in self.devices and self._replicas.owns(each)
-        ]
-        try:
-            self._store.save_devices(ours)
-        except TransientError as error:
-            log.warning("%s", error)
-            return
-        for device in devices:
-            self._changed.pop(device, None)
-            self._news.discard(device)
-
     def _drop(self, device: str) -> None:
         self.devices.pop(device, None)
-        self._changed.pop(device, None)
-        self._news.discard(device)
-        self._decided.discard(device)
+        self._saver.forget(device)
         self.inventory.forget(device)
 
     def _control(self, payload: bytes) -> None:
@@ -462,14 +430,3 @@ class Driver:
     def _status(self, state: PresenceState) -> Will:
         status = CoordinatorStatus(state=state, since=self._since)
         return Will(coordinator_status(self.site, self._replicas.name), encode(status))
-
-
-def _recall(states: Iterable[DeviceState]) -> Beliefs:
-    """Form beliefs from what devices had experienced before we were started."""
-    beliefs = Beliefs()
-    for state in states:
-        if state.info is not None:
-            fingerprint = fingerprint_of(state.info)
-            for experience in state.experiences.values():
-                beliefs = learn(beliefs, state.device, fingerprint, None, experience)
-    return beliefs

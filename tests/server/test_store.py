@@ -61,7 +61,6 @@ states = st.builds(
     DeviceState,
     device=st.just("d"),
     presence=st.none() | messages(Presence),
-    info=st.none() | messages(Info),
     telemetry=st.none() | messages(Telemetry),
     reported=st.none() | messages(Reported),
     desired=st.none() | messages(Desired).filter(lambda desired: desired.revision > 0),
@@ -93,8 +92,11 @@ states = st.builds(
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(states)
-def test_any_state_comes_back_as_it_was(store: Store, state: DeviceState) -> None:
+@given(states, st.none() | messages(Info))
+def test_any_state_comes_back_as_it_was(
+    store: Store, state: DeviceState, info: Info | None
+) -> None:
+    state = state if info is None else hear(state, info)
     store.forget_device("d")
     store.save_devices([state])
     store.save_desired([state])

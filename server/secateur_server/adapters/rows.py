@@ -13,7 +13,7 @@ from secateur_protocols.presence import Presence
 from secateur_protocols.state import Desired, Reported
 from secateur_protocols.telemetry import Telemetry
 from secateur_server.core.experience import Compared, Experience
-from secateur_server.core.fleet import DeviceState
+from secateur_server.core.fleet import DeviceState, know
 
 
 def to_row(state: DeviceState) -> dict[str, str | None]:
@@ -35,15 +35,16 @@ def to_desired_row(device: str, desired: Desired) -> dict[str, str | int | None]
 
 def to_state(row: Mapping[str, Any]) -> DeviceState:
     """Read a row; a column that an older or newer program wrote otherwise counts as empty."""
-    return DeviceState(
+    state = DeviceState(
         device=row["device"],
         presence=_parse(Presence, row["presence"]),
-        info=_parse(Info, row["info"]),
         telemetry=_parse(Telemetry, row["telemetry"]),
         reported=_parse(Reported, row["reported"]),
         desired=_parse(Desired, row["desired"]),
         experiences=_parse_experiences(row["experiences"]),
     )
+    info = _parse(Info, row["info"])
+    return state if info is None else know(state, info)
 
 
 def _dump(message: Message | None) -> str | None:

@@ -12,7 +12,7 @@ from secateur_protocols.info import Info, ModelTask
 from secateur_protocols.manifest import Ladder
 from secateur_protocols.state import Desired, DesiredModel, LadderRef
 from secateur_protocols.telemetry import ModelTelemetry, Resources
-from secateur_server.core.beliefs import Beliefs, fingerprint_of
+from secateur_server.core.beliefs import Beliefs
 from secateur_server.core.decision import Decision
 from secateur_server.core.fleet import DeviceState
 from secateur_server.core.planner import decide
@@ -92,14 +92,9 @@ def _situation(
         period_s=telemetry.period_s if telemetry else 1.0,
         cores=info.hardware.cores,
         beliefs=context.beliefs,
-        fingerprint=fingerprint_of(info),
+        fingerprint=state.fingerprint,
         minute_of_day=context.minute_of_day,
     )
-
-
-def labels_of(info: Info) -> Mapping[str, str]:
-    """Give what selectors look at: the device's labels, and its hardware class as ``class``."""
-    return {"class": info.hardware.hardware_class, **info.labels}
 
 
 def _task(
@@ -118,7 +113,7 @@ def _task(
             state.device,
             task.model,
             own_deadline_ms=task.deadline_ms,
-            labels=labels_of(info),
+            labels=state.labels,
         ),
         measured=measured,
         desired=_desired_level(state, task.model, published.ref),

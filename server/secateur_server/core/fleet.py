@@ -4,7 +4,7 @@ Rule W3: a late last will of an older session changes nothing.
 Rule W4: a late, doubled or reordered message changes nothing; order is (boot, sequence).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from secateur_protocols.ids import ModelName
@@ -32,6 +32,10 @@ class DeviceState:
     """What we want of it; ours, not the device's word."""
     experiences: Mapping[ModelName, Experience] = field(default_factory=dict)
     """What its telemetry, up to the newest, has shown of each model's levels."""
+    fingerprint: str = ""
+    """Of its hardware and engine; follows from ``info``, as do ``labels``."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What selectors look at: the device's own, and its hardware class as ``class``."""
 
 
 def hear(state: DeviceState, said: Said) -> DeviceState:
@@ -44,13 +48,23 @@ def hear(state: DeviceState, said: Said) -> DeviceState:
             return replace(state, presence=said) if is_news or is_end else state
         case Info():
             is_news = state.info is None or said.boot >= state.info.boot
-            return replace(state, info=said) if is_news else state
+            return know(state, said) if is_news else state
         case Telemetry():
             is_news = state.telemetry is None or said.order > state.telemetry.order
             return _hear_telemetry(state, said) if is_news else state
         case Reported():
             is_news = state.reported is None or said.order > state.reported.order
             return replace(state, reported=said) if is_news else state
+
+
+def know(state: DeviceState, info: Info) -> DeviceState:
+    """Take over what a device is, and what follows from it."""
+    return replace(
+        state,
+        info=info,
+        fingerprint=fingerprint_of(info),
+        labels={"class": info.hardware.hardware_class, **info.labels},
+    )
 
 
 def _hear_telemetry(state: DeviceState, said: Telemetry) -> DeviceState:
@@ -78,9 +92,18 @@ def learn_from(beliefs: Beliefs, before: DeviceState, after: DeviceState) -> Bel
     """
     if after.info is None or after.experiences is before.experiences:
         return beliefs
-    fingerprint = fingerprint_of(after.info)
     for model, experience in after.experiences.items():
         known = before.experiences.get(model)
         if known is not experience:
-            beliefs = learn(beliefs, after.device, fingerprint, known, experience)
+            beliefs = learn(beliefs, after.device, after.fingerprint, known, experience)
+    return beliefs
+
+
+def recall(states: Iterable[DeviceState]) -> Beliefs:
+    """Form beliefs from what devices had experienced before."""
+    beliefs = Beliefs()
+    for state in states:
+        for experience in state.experiences.values():
+            if state.info is not None:
+                beliefs = learn(beliefs, state.device, state.fingerprint, None, experience)
     return beliefs
