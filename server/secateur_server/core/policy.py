@@ -163,7 +163,7 @@ def effective_policy(
     """Merge the rules that hold, option by option; the module's text says which wins."""
     rules = policies.apply_to(device, labels or {}, model)
     if not rules:
-        return Policy(deadline_ms=own_deadline_ms)
+        return _default_policy(own_deadline_ms)
     merged: dict[str, Any] = {"deadline_ms": own_deadline_ms}
     for rule in rules:
         for option, value in rule.change.model_dump(exclude_none=True).items():
@@ -171,6 +171,11 @@ def effective_policy(
     if "quiet_hours" in merged:
         merged["quiet_hours"] = parse_quiet_hours(merged["quiet_hours"])
     return Policy(**merged)
+
+
+@lru_cache(maxsize=4096)
+def _default_policy(deadline_ms: float) -> Policy:
+    return Policy(deadline_ms=deadline_ms)
 
 
 def parse_quiet_hours(text: str) -> tuple[int, int]:
