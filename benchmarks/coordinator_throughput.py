@@ -184,8 +184,7 @@ class Fleet:
         return latencies_ms
 
     def _late(self, number: int) -> tuple[str, bytes]:
-        """Make telemetry that calls for a decision: narrowest, and late, at last infeasible."""
-        self.devices.levels[number] = 0
+        """Make telemetry that calls for a decision: the narrowest level is late, infeasible."""
         measured_ms = self.world.deadline_ms * 1.5
         weather = self.world.step()
         for found, telemetry in self.devices.tell(measured_ms, self._body, weather):
