@@ -47,7 +47,7 @@ KEYS = ("accuracy", "macs_ratio", "latency_ratio", "bytes_ratio", "prune_s", "pe
 MADE = ("at", "machine", "versions")
 """When, on what and by what a row was measured."""
 
-CALIBRATION = 512
+CALIBRATION = 2048
 """Images that calibrate a network for images; of key words, half of all samples."""
 QUICK_CALIBRATION, QUICK_EVALUATION = 64, 100
 QUICK = ("--search", "1")

@@ -29,6 +29,9 @@ FITTED_SHARE = 0.75
 """Share of these that it is fitted to. All of them judge it: far more positions are fitted
 to than there are weights, and few samples judge badly."""
 
+PASSES = 3
+"""How often the fit of a network that is kept is repeated for what activations let through."""
+
 TRIED_AGAIN = 4
 """After each block so many of the next best are tried anew: they may have mattered less
 while it was there."""
@@ -72,6 +75,7 @@ class Base:
             samples=samples,
             fitted_to=fitted_to,
             changed=[block.enters for block in self.blocks],
+            passes=PASSES if samples is None else 0,
         )
 
     def divergence(self, stays: Stays, samples: int) -> float:

@@ -38,6 +38,9 @@ RIDGE_FEW = 1e-2
 
 FEW_SAMPLES = 150
 
+CLAMPS = {1: (0.0, np.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
+"""By TFLite's code of an activation: RELU, RELU_N1_TO_1 and RELU6."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reconstructed:
@@ -61,6 +64,7 @@ def reconstruct(  # noqa: PLR0913 - how much of the teacher is used, and what ch
     samples: int | None = None,
     fitted_to: int | None = None,
     changed: Iterable[int] = (),
+    passes: int = 0,
 ) -> Reconstructed:
     """Narrow a network and fit the weights that stay.
 
@@ -72,6 +76,8 @@ def reconstruct(  # noqa: PLR0913 - how much of the teacher is used, and what ch
         samples: How many of the teacher's are run. ``None``: all.
         fitted_to: To how many of these, the first ones, weights are fitted. ``None``: all.
         changed: Tensors that are not what they were in the original.
+        passes: How often a fit before a clamping activation is repeated for what the
+            activation lets through.
 
     Returns:
         The narrowed network and its outputs. Where an operator cannot be run, what follows
@@ -79,11 +85,39 @@ def reconstruct(  # noqa: PLR0913 - how much of the teacher is used, and what ch
     """
     count = teacher.samples if samples is None else min(samples, teacher.samples)
     run = _Run(graph, channels, stays, teacher, slice(0, count), fitted_to or count)
+    run.passes = passes
     run.changed.update(changed)
     outputs: dict[int, Values] = {}
     for operator in graph.operators:
         outputs.update(run.advance(operator))
     return Reconstructed(run.narrowed, outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """Weights and a bias that an activation follows, which clamps to ``low`` .. ``high``."""
+
+    clamp: tuple[float, float]
+    weights: Array
+    bias: Array
+
+    def forgive(self, wanted: Array, seen: Array) -> Array:
+        """Give targets that differ from what this fit makes only where it shows.
+
+        Source:
+            Minimising ||act(Y) - act(X W)||^2 by majorization: He et al., ICCV 2017,
+            arXiv:1707.06168, fit before the activation; Zhang et al., "Accelerating Very
+            Deep Convolutional Networks", arXiv:1505.06798, section 3.2, after it.
+        """
+        found = seen @ self.weights + self.bias
+        low, high = self.clamp
+        targets = np.where(wanted <= low, np.minimum(found, low), wanted)
+        return np.where(wanted >= high, np.maximum(found, high), targets)
+
+
+def clamp_of(operator: Operator) -> tuple[float, float] | None:
+    """Give between which bounds an operator's activation clamps; ``None``: it does not."""
+    return CLAMPS.get(int(getattr(operator.options, "fusedActivationFunction", 0)))
 
 
 class _Run:
@@ -101,6 +135,7 @@ class _Run:
         self.graph = graph
         self.narrowed = narrow(graph, channels, stays)
         self.changed: set[int] = set()
+        self.passes = 0
         self._channels = channels
         self._stays = stays
         self._teacher = teacher
@@ -162,16 +197,30 @@ class _Run:
             return from_matrix(operator, solved, sliced), None
         solved = solve(*moments.centred(), start, self._ridge)
         bias = ((moments.y - moments.x @ solved) / moments.count).astype(np.float32)
+        for _ in range(self.passes if clamp_of(operator) is not None else 0):
+            found = _Fit(
+                clamp_of(operator) or (-np.inf, np.inf), solved.astype(np.float32), bias
+            )
+            moments = self._moments(operator, seen, sliced, found)
+            solved = solve(*moments.centred(), solved, self._ridge)
+            bias = ((moments.y - moments.x @ solved) / moments.count).astype(np.float32)
         return from_matrix(operator, solved, sliced), bias
 
-    def _moments(self, operator: Operator, seen: Values, sliced: Array) -> Moments:
-        """Sum up what the narrowed operator sees and what the original made of what it saw."""
+    def _moments(
+        self, operator: Operator, seen: Values, sliced: Array, fit: "_Fit | None" = None
+    ) -> Moments:
+        """Sum up what the narrowed operator sees and what the original made of what it saw.
+
+        With a fit at hand, targets that the activation clamps are moved to where this fit
+        is already right.
+        """
         outputs = self._outputs(operator)
         per_sample, seed = self._teacher.per_sample[operator.outputs[0]], operator.outputs[0]
         moments = Moments()
         for part in pieces(len(seen), 4 * per_sample * sliced[0].size):
             now = rows(self.narrowed, operator, seen[part], per_sample, seed)
-            moments.add(now, self._teacher.target(operator, part)[:, outputs])
+            wanted = self._teacher.target(operator, part)[:, outputs]
+            moments.add(now, wanted if fit is None else fit.forgive(wanted, now))
         return moments
 
     def _fit_taps(

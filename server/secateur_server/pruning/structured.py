@@ -44,7 +44,7 @@ on every engine."""
 WORK_MACS = 2e10
 """Multiply-accumulates that trying may take per level, where nothing else is asked for."""
 
-FEWEST, MOST = 4, 64
+FEWEST, MOST = 4, 12
 """Networks tried per level, where nothing else is asked for."""
 
 FEW = 3
