@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 EXAMPLE = Path("examples/digits")
 
+QUICK_SEARCH = 1
+"""Networks tried per level: the demo is about devices, and nobody likes to wait for them."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command of this module."""
@@ -101,12 +104,15 @@ def _inputs(folder: Path, model: Path | None, data: Path | None) -> tuple[Path, 
 
 def _prune(folder: Path, model: Path, calibration: Path, evaluation: Path) -> "Ladder":
     from secateur_server.pruning.pruner import PruneRequest, prune
+    from secateur_server.pruning.task import Options
 
     request = PruneRequest(
         model_path=model,
         calibration_path=calibration,
         evaluation_path=evaluation,
         out_dir=folder / "ladder",
+        method="channel",
+        options=Options(search=QUICK_SEARCH),
     )
     return prune(request)
 

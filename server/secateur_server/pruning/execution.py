@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from secateur_server.pruning.flatbuffer import write_model
+from secateur_server.pruning.alone import CannotRunError, build_alone, in_float
 from secateur_server.pruning.graph import Array, Graph, Operator, Tensor
 
 Values = npt.NDArray[Any]
@@ -24,19 +23,8 @@ Values = npt.NDArray[Any]
 WORKERS = 2
 """Samples are shared among so many threads; the engine lets go of Python's lock."""
 
-_TYPE_CODE = {
-    np.dtype(name.lower()): code
-    for name, code in vars(schema.TensorType).items()
-    if name in {"FLOAT32", "INT32", "INT64", "BOOL", "INT8", "UINT8", "INT16"}
-}
-
-
 _RELABELLING = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS"}
 """What only gives the same elements in the same order another shape."""
-
-
-class CannotRunError(Exception):
-    """The engine does not run this operator alone."""
 
 
 class Frontier:
@@ -86,7 +74,7 @@ def run_operator(
         shape = graph.tensors[operator.outputs[0]].shape
         return [arrays[0].reshape(len(arrays[0]), *shape)]
     try:
-        model = _alone(graph, operator, computed)
+        model = build_alone(graph, operator, in_float)
         outputs = _invoke(model, arrays, [graph.tensors[k].shape for k in operator.outputs])
     except (CannotRunError, ValueError, RuntimeError, TypeError):
         return nothing
@@ -121,52 +109,6 @@ def _clip(tensor: Tensor, values: Values) -> Values:
     low, high = tensor.quantization.bounds(tensor.dtype)
     clipped: Values = values.clip(low, high)
     return clipped
-
-
-def _alone(graph: Graph, operator: Operator, computed: Sequence[int]) -> bytes:
-    """Build a model of this operator only, in float."""
-    model, subgraph = schema.ModelT(), schema.SubGraphT()
-    model.version, model.buffers, model.subgraphs = 3, [schema.BufferT()], [subgraph]
-    code = schema.OperatorCodeT()
-    code.builtinCode = getattr(schema.BuiltinOperator, operator.kind, None)
-    if code.builtinCode is None:
-        raise CannotRunError
-    code.deprecatedBuiltinCode, code.version = min(code.builtinCode, 127), operator.version
-    model.operatorCodes, subgraph.tensors = [code], []
-    numbers: dict[int, int] = {-1: -1}
-    for index in (*operator.inputs, *operator.outputs):
-        if index not in numbers:
-            numbers[index] = len(subgraph.tensors)
-            subgraph.tensors.append(_tensor(model, graph.tensors[index]))
-    stored = schema.OperatorT()
-    stored.opcodeIndex = 0
-    stored.inputs = np.array([numbers[k] for k in operator.inputs], np.int32)
-    stored.outputs = np.array([numbers[k] for k in operator.outputs], np.int32)
-    stored.builtinOptions = operator.options
-    stored.builtinOptionsType = operator.stored.builtinOptionsType
-    stored.builtinOptions2 = operator.stored.builtinOptions2
-    stored.builtinOptions2Type = operator.stored.builtinOptions2Type
-    subgraph.operators = [stored]
-    subgraph.inputs = np.array([numbers[k] for k in computed], np.int32)
-    subgraph.outputs = stored.outputs
-    return write_model(model)
-
-
-def _tensor(model: Any, tensor: Tensor) -> Any:  # noqa: ANN401 - generated objects
-    if tensor.is_opaque or tensor.dtype is None:
-        raise CannotRunError
-    stored = schema.TensorT()
-    stored.name = str(tensor.index).encode()
-    stored.shape = np.array(tensor.shape, np.int32)
-    dtype = np.dtype(np.float32) if tensor.is_real else tensor.dtype
-    stored.type, stored.buffer = _TYPE_CODE[dtype], 0
-    if tensor.values is not None:
-        buffer = schema.BufferT()
-        content = np.ascontiguousarray(tensor.values, dtype).tobytes()
-        buffer.data = np.frombuffer(content, np.uint8)
-        model.buffers.append(buffer)
-        stored.buffer = len(model.buffers) - 1
-    return stored
 
 
 def _invoke(

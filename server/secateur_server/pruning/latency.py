@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from secateur_server.pruning.allocation import Curve
+from secateur_server.pruning.alone import CannotRunError, as_stored, build_alone
 from secateur_server.pruning.budget import GRID, Prices, operator_shares, rows_of
 from secateur_server.pruning.channels import ChannelGroup, Channels
-from secateur_server.pruning.flatbuffer import write_model
-from secateur_server.pruning.graph import DTYPE, Graph, Operator, Tensor
+from secateur_server.pruning.graph import Graph, Operator
 from secateur_server.pruning.narrowing import everything, narrow
 from secateur_server.pruning.teacher import Tick
 
@@ -30,8 +29,6 @@ ROUNDS = 5
 
 ROUND_S = 5e-4
 """How long one width of an operator runs in one round at least, seconds."""
-
-_CODE = {dtype: code for code, dtype in DTYPE.items()}
 
 
 def latency_prices(
@@ -176,53 +173,7 @@ def _load(model: bytes | None, threads: int) -> Any:  # noqa: ANN401 - the engin
 
 
 def _alone(graph: Graph, operator: Operator) -> bytes | None:
-    """Build a model of one operator, its tensors as they are stored; ``None``: impossible."""
-    code_value = getattr(schema.BuiltinOperator, operator.kind, None)
-    computed = tuple(dict.fromkeys(graph.computed(operator)))
-    used = [k for k in (*operator.inputs, *operator.outputs) if k >= 0]
-    if code_value is None or not computed or any(graph.tensors[k].dtype is None for k in used):
+    try:
+        return build_alone(graph, operator, as_stored)
+    except CannotRunError:
         return None
-    model, subgraph, code = schema.ModelT(), schema.SubGraphT(), schema.OperatorCodeT()
-    model.version, model.buffers, model.subgraphs = 3, [schema.BufferT()], [subgraph]
-    code.builtinCode, code.deprecatedBuiltinCode = code_value, min(code_value, 127)
-    code.version = operator.version
-    model.operatorCodes = [code]
-    numbers = {k: n for n, k in enumerate(dict.fromkeys(used))}
-    subgraph.tensors = [_tensor(model, graph.tensors[k]) for k in numbers]
-    stored = schema.OperatorT()
-    numbers[-1] = -1
-    stored.inputs = np.array([numbers[k] for k in operator.inputs], np.int32)
-    stored.outputs = np.array([numbers[k] for k in operator.outputs], np.int32)
-    stored.builtinOptions = operator.options
-    stored.builtinOptionsType = operator.stored.builtinOptionsType
-    stored.builtinOptions2 = operator.stored.builtinOptions2
-    stored.builtinOptions2Type = operator.stored.builtinOptions2Type
-    subgraph.operators = [stored]
-    subgraph.inputs = np.array([numbers[k] for k in computed], np.int32)
-    subgraph.outputs = stored.outputs
-    return write_model(model)
-
-
-def _tensor(model: Any, tensor: Tensor) -> Any:  # noqa: ANN401 - generated objects
-    stored = schema.TensorT()
-    stored.name, stored.shape = b"t", np.array(tensor.shape, np.int32)
-    dtype = np.dtype(np.float32) if tensor.dtype == np.float16 else tensor.dtype
-    stored.type, stored.buffer = _CODE[dtype or np.dtype(np.float32)], 0
-    quantization = tensor.quantization
-    if quantization is not None:
-        stored.quantization = schema.QuantizationParametersT()
-        stored.quantization.scale = quantization.scales.astype(np.float32)
-        stored.quantization.zeroPoint = quantization.zero_points.astype(np.int64)
-        stored.quantization.quantizedDimension = quantization.axis
-    if tensor.values is not None and dtype is not None:
-        is_code = quantization is not None and dtype.kind in "iu"
-        values = (
-            quantization.quantize(tensor.values, dtype)
-            if is_code and quantization
-            else tensor.values
-        )
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(values, dtype).tobytes(), np.uint8)
-        model.buffers.append(buffer)
-        stored.buffer = len(model.buffers) - 1
-    return stored
