@@ -163,4 +163,5 @@ def as_reals(tensor: Tensor, x: npt.NDArray[Any]) -> Array:
     laid = x.reshape(len(x), *tensor.shape)
     if tensor.quantization is not None and laid.dtype == tensor.dtype:
         return tensor.quantization.dequantize(laid)
-    return laid.astype(np.float32 if tensor.is_real or tensor.dtype is None else tensor.dtype)
+    dtype = np.float32 if tensor.is_real or tensor.dtype is None else tensor.dtype
+    return laid.astype(dtype, copy=False)

@@ -26,7 +26,7 @@ from secateur_server.pruning.sparse.twins import Storing
 from secateur_server.pruning.teacher import Feeds, Teacher, listen
 from secateur_server.pruning.weight.choice import Scope
 
-MAX_ACTIVATION_BYTES = 3 * 2**29
+MAX_ACTIVATION_BYTES = 2**30
 """Of the calibration set's activations that are held at a time: of more, fewer samples are
 used."""
 
