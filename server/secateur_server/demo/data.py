@@ -14,6 +14,8 @@ MIN_SAMPLES = 20
 def split(data: Path, folder: Path) -> tuple[Path, Path]:
     """Write calibration and evaluation sets, disjoint, chosen by chance with a fixed seed.
 
+    A sample that is there twice is taken once: else both sets might have it.
+
     Raises:
         InputError: No ``.npz`` with an array ``x`` of enough rows.
     """
@@ -28,8 +30,9 @@ def split(data: Path, folder: Path) -> tuple[Path, Path]:
         raise InputError(f"{data} is not an .npz file with an array x") from error
     if len(x) < MIN_SAMPLES or (y is not None and len(y) != len(x)):
         raise InputError(f"{data}: x needs at least {MIN_SAMPLES} rows, and y as many as x")
-    order = np.random.default_rng(0).permutation(len(x))
-    cut = min(MAX_CALIBRATION, int(CALIBRATION_RATIO * len(x)))
+    _, distinct = np.unique(x.reshape(len(x), -1), axis=0, return_index=True)
+    order = np.random.default_rng(0).permutation(np.sort(distinct))
+    cut = min(MAX_CALIBRATION, int(CALIBRATION_RATIO * len(order)))
     paths = folder / "calibration.npz", folder / "evaluation.npz"
     for path, rows in zip(paths, (order[:cut], order[cut:]), strict=True):
         arrays = {"x": x[rows]} if y is None else {"x": x[rows], "y": y[rows]}
