@@ -1,6 +1,7 @@
 """``secateur demo``: the main job, end to end, on real parts."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -43,9 +44,14 @@ def test_disturbed_devices_adapt_and_come_back_and_nothing_is_lost(
         assert not device["is_disturbed"] or len(device["frames_by_level"]) >= 2
 
 
-def test_an_interrupt_ends_every_process_of_the_demo(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_every_process_of_the_demo(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     with (tmp_path / "said.txt").open("w+") as said:
-        demo = subprocess.Popen(DEMO, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT)
+        demo = subprocess.Popen(
+            DEMO, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+        )
         until = time.monotonic() + 120
         while "settling" not in (tmp_path / "said.txt").read_text():
             assert demo.poll() is None
@@ -53,7 +59,7 @@ def test_an_interrupt_ends_every_process_of_the_demo(tmp_path: Path) -> None:
             time.sleep(0.1)
         children = psutil.Process(demo.pid).children(recursive=True)
         assert len(children) >= 8  # keepers, broker, coordinator, agents, inference
-        demo.send_signal(signal.SIGINT)
+        os.killpg(demo.pid, number)  # as a terminal and `timeout` do: all of the group
         assert demo.wait(60) != 0
     _, alive = psutil.wait_procs(children, timeout=30)
     assert alive == []

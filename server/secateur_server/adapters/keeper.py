@@ -16,13 +16,24 @@ STOP_S = 5.0
 
 def main() -> int:
     """Run the program until it ends or stdin does."""
-    # A terminal's Ctrl-C reaches the whole group; the parent decides when we end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A terminal's Ctrl-C, and the end that `timeout` brings, reach the whole group; the
+    # parent decides when we end, by letting go of stdin.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
     child = subprocess.Popen(  # noqa: S603 - the program our parent names
-        sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True
+        sys.argv[1:],
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_hear_again,  # noqa: PLW1509 - there are no threads yet
     )
     threading.Thread(target=_end_with_stdin, args=(child,), daemon=True).start()
     return child.wait()
+
+
+def _hear_again() -> None:
+    """Let the program have the signals that we do not take."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_DFL)
 
 
 def _end_with_stdin(child: "subprocess.Popen[bytes]") -> None:

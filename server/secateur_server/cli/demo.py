@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,6 +39,8 @@ def demo(
 ) -> None:
     """Run the main job on this machine: broker, coordinator, three agents, all real."""
     folder = Path(tempfile.mkdtemp(prefix="secateur-demo-"))
+    # Whoever asks us to end gets the same tidy end as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         summary = _run(folder, model, data, seconds, headless=headless, amqtt=amqtt)
     except (InputError, KeyboardInterrupt):
