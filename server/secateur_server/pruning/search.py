@@ -67,13 +67,16 @@ class Search:
         """Let all groups count alike at first."""
         self.weights = self.weights or (1.0,) * len(self.curves)
 
-    def meet(self, model: CostModel, budget: float, count: int) -> Found:
+    def meet(self, model: CostModel, budget: float, count: int) -> list[Found]:
         """Choose widths and orders under a budget.
 
         Args:
             model: What widths cost.
             budget: The most they may cost.
             count: How many networks are tried.
+
+        Returns:
+            All that were tried.
 
         Raises:
             UnreachableBudgetError: No widths are cheap enough.
@@ -95,7 +98,7 @@ class Search:
             proposal = Proposal(allocate(self.curves, model, budget, weights), best.orders)
             if self._try(tried, proposal) and proposal == _best(tried).proposal:
                 self.weights = weights
-        return _best(tried)
+        return [Found(proposal, divergence) for proposal, divergence in tried.items()]
 
     def reorder(self, widths: Widths, count: int) -> Found:
         """Choose only who leaves, at given widths."""

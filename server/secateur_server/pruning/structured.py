@@ -56,7 +56,7 @@ MOST_BLOCKS = 3
 BLOCK_WORK_MACS = 1e11
 """Multiply-accumulates that trying blocks may take; networks that need more keep theirs."""
 
-AS_CLOSE = 1.2
+AS_CLOSE = 1.1
 """Of networks that diverge at most so many times as far as the closest one, the fastest is
 taken: a budget of MACs is there to make a network fast."""
 
@@ -247,7 +247,7 @@ def _meet(works: Sequence[Narrowing], prices: Prices, level: Budget) -> list[_Me
         except UnreachableBudgetError as error:
             least.append(error.least)
         else:
-            met.append(_Met(work, found))
+            met.extend(_Met(work, each) for each in found)
     if not met:
         raise InputError(f"--budget {level} cannot be met: the narrowest is {min(least):.3f}")
     return met
