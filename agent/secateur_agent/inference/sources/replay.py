@@ -38,7 +38,7 @@ class ReplaySource:
 
     def run(self, offer: Offer, stopping: threading.Event) -> None:
         """Offer row after row as each falls due."""
-        due_s = time.monotonic()
+        due_s = arrived_s = time.monotonic()
         while True:
             wait_s = due_s - time.monotonic()
             # What was slept for arrives when we wake: the sleep is ours, not the lane's.
@@ -47,7 +47,10 @@ class ReplaySource:
                 return
             index = self._next % len(self._samples)
             label = None if self._labels is None else int(self._labels[index])
-            offer(self._samples[index], label, due_s if is_late else time.monotonic())
+            # After a sleep that was too long the next one is due already; it comes after all
+            # the same.
+            arrived_s = max(arrived_s, due_s) if is_late else time.monotonic()
+            offer(self._samples[index], label, arrived_s)
             self._next += 1
             due_s += self._period_s
 
