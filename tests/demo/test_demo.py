@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "examples" / "digits"
 DEMO = [sys.executable, "-m", "secateur_server", "demo", "--headless"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.engine]
+pytestmark = [pytest.mark.slow, pytest.mark.engine, pytest.mark.timeout(480)]
 
 
 @pytest.mark.parametrize("broker", ["mosquitto", "amqtt"])
@@ -31,7 +31,7 @@ def test_disturbed_devices_adapt_and_come_back_and_nothing_is_lost(
     more = ["--seconds", "5", "--json", str(summary_path)]
     more += ["--amqtt"] if broker == "amqtt" else []
     done = subprocess.run(
-        [*DEMO, *more], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+        [*DEMO, *more], cwd=ROOT, capture_output=True, text=True, timeout=420, check=False
     )
     assert done.returncode == 0, done.stderr
     devices = json.loads(summary_path.read_text())["devices"]

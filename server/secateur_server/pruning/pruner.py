@@ -96,7 +96,7 @@ def prune(request: PruneRequest) -> Ladder:
             tensor.index: as_reals(tensor, rows)
             for tensor, rows in zip(inputs, calibration.inputs, strict=True)
         },
-        options=request.options,
+        options=replace(request.options, is_distilled=request.distill is not None),
         progress=request.progress,
     )
     _check_precisions(request, graph)

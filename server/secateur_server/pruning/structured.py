@@ -60,6 +60,9 @@ AS_CLOSE = 1.1
 """Of networks that diverge at most so many times as far as the closest one, the fastest is
 taken: a budget of MACs is there to make a network fast."""
 
+AS_CLOSE_DISTILLED = 2.0
+"""The same where networks are distilled after: that brings accuracy back, but no speed."""
+
 
 def channel(task: Task) -> Iterator[Pruned]:
     """Take one share of the channels out of every group."""
@@ -239,7 +242,7 @@ def _meet(works: Sequence[Narrowing], prices: Prices, level: Budget) -> list[_Me
     least = []
     for work in works:
         closest = min((each.found.divergence for each in met), default=np.inf)
-        if work.divergence > AS_CLOSE * closest:
+        if work.divergence > _as_close(work.task) * closest:
             continue
         count = FEW if work.base.blocks else trials(work.task)
         try:
@@ -253,10 +256,15 @@ def _meet(works: Sequence[Narrowing], prices: Prices, level: Budget) -> list[_Me
     return met
 
 
+def _as_close(task: Task) -> float:
+    return AS_CLOSE_DISTILLED if task.options.is_distilled else AS_CLOSE
+
+
 def _choose(met: Sequence[_Met], speed: Prices) -> tuple[Narrowing, Found]:
     """Take the fastest of those that are about as close as the closest."""
+    as_close = _as_close(met[0].work.task)
     closest = min(each.found.divergence for each in met)
-    close = [each for each in met if each.found.divergence <= AS_CLOSE * closest] or list(met)
+    close = [each for each in met if each.found.divergence <= as_close * closest] or list(met)
 
     def cost(each: _Met) -> float:
         widths: Widths = each.found.proposal.widths

@@ -55,6 +55,7 @@ class Options:
         correct: Whether weights that stay make up for those that became zero.
         rewrite: What may be done to a model before its weights are pruned.
         storing: How a model with many zeros is stored.
+        is_distilled: Whether the networks are distilled after they are reconstructed.
     """
 
     amount: float | None = None
@@ -69,6 +70,7 @@ class Options:
     correct: bool = True
     rewrite: Rewriting = Rewriting.NONE
     storing: Storing = Storing.AUTO
+    is_distilled: bool = False
 
     def share(self, default: float, method: str) -> float:
         """Give the amount, or the default; either is a share.
