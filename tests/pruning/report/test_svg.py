@@ -2,7 +2,7 @@
 
 from xml.etree import ElementTree as ET
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from secateur_server.pruning.report.scale import fit, ticks
@@ -81,6 +81,7 @@ def test_a_longer_bar_is_a_larger_number() -> None:
 
 
 @given(st.lists(numbers, min_size=1))
+@example([0.7])
 def test_an_axis_holds_all_numbers_between_a_handful_of_ticks(values: list[float]) -> None:
     scale = fit(values, start=0, end=100)
     assert scale.low <= min(values) <= max(values) <= scale.high

@@ -38,7 +38,10 @@ def fit(values: Iterable[float], *, start: float, end: float, from_zero: bool = 
     if high - low < 1e-12 * max(1.0, abs(high)):
         high = low + max(abs(low) * 0.1, 1e-9)
     step = _step(high - low)
-    return Scale(math.floor(low / step) * step, math.ceil(high / step) * step, start, end)
+    # A tick may come out beside its round number by the last bit: the values are inside all
+    # the same.
+    first, last = math.floor(low / step) * step, math.ceil(high / step) * step
+    return Scale(min(first, low), max(last, high), start, end)
 
 
 def ticks(scale: Scale) -> list[float]:
