@@ -5,7 +5,7 @@ all widths together cost. The greedy way down takes, step by step, the move that
 least for what it saves; then groups trade places where that loses less.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -196,8 +196,3 @@ def _neighbours(curves: Sequence[Curve], widths: Widths, step: int) -> list[Widt
 
 def _with(widths: Widths, k: int, width: int) -> Widths:
     return (*widths[:k], width, *widths[k + 1 :])
-
-
-def by_key(groups: Sequence[ChannelGroup], widths: Widths) -> Mapping[int, int]:
-    """Say how many channels leave each group, by the group's key."""
-    return {group.key: group.size - width for group, width in zip(groups, widths, strict=True)}

@@ -202,11 +202,6 @@ def _text(
     )
 
 
-def _box(x: float, y: float, width: float, height: float, kind: str) -> str:
-    size = f'width="{width:.1f}" height="{height:.1f}"'
-    return f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" {size}/>'
-
-
 def _dot(x: float, y: float, kind: str, radius: float) -> str:
     return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}"/>'
 
