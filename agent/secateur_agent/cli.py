@@ -28,7 +28,7 @@ from secateur_agent.core.agent import AgentState
 from secateur_agent.core.guard import Limits
 from secateur_agent.core.standby import StandbyState
 from secateur_agent.core.swap import SwapState
-from secateur_agent.driver import Driver, Quit, Trouble
+from secateur_agent.driver import Driver
 from secateur_agent.errors import (
     EXIT_BAD_INPUT,
     EXIT_FAILED,
@@ -36,6 +36,7 @@ from secateur_agent.errors import (
     AgentError,
     ConfigError,
 )
+from secateur_agent.happenings import Quit, Trouble
 from secateur_agent.inference.commands import Configure, HttpSpec
 from secateur_agent.inference.realtime import Realtime
 from secateur_agent.installed import Candidate, EngineMissingError, find_installed
