@@ -1,55 +1,52 @@
 """The coordinator at run time: one thread, one queue, no decision of its own.
 
-What the broker brings becomes `core.fleet`'s news, `core.coordinator` derives what is wanted,
-and what differs is saved, then published:
+What the broker brings is handed to whoever it concerns, and what follows is said:
 
-    take a batch off the queue -> hear and plan each -> save all that was decided -> publish it
+    take a batch off the queue -> coordination: hear and plan each -> save all that was
+    decided -> voice: publish it
 
 so that one transaction serves many devices when many speak at once, and one device waits for
 nobody when it speaks alone. The same thread turns the MQTT client's loop: handing each message
 from one thread to another costs more than deciding about it.
+
+    coordination.py   what is known and decided; the database
+    voice.py          what is said
+    requests.py       what operators ask for
 """
 
 import contextlib
 import logging
 import time
-from collections import OrderedDict, deque
-from collections.abc import Iterable
-from dataclasses import replace
+from collections import deque
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-from secateur_protocols.codec import MAX_MESSAGE_BYTES, decode, encode
-from secateur_protocols.control import ControlRequest, ControlResponse
+from secateur_protocols.codec import decode
 from secateur_protocols.errors import ProtocolError
 from secateur_protocols.info import Info
-from secateur_protocols.presence import CoordinatorStatus, Presence, PresenceState, Rebirth
+from secateur_protocols.presence import Presence, PresenceState
 from secateur_protocols.state import Desired, Reported
 from secateur_protocols.telemetry import Telemetry
 from secateur_protocols.topics import (
     ANY,
     QOS,
-    RETAINED,
     Leaf,
     control_request,
-    control_response,
-    coordinator_status,
     device_topic,
-    model_topic,
     parse_device_topic,
-    rebirth,
 )
-from secateur_server.adapters.broker import Broker, Received, Subscription, Will
+from secateur_server.adapters.broker import Broker, Received, Subscription
 from secateur_server.adapters.store import Store
-from secateur_server.control import answer
-from secateur_server.core.coordinator import Context, plan
-from secateur_server.core.fleet import DeviceState, Said, hear, learn_from, recall
+from secateur_server.coordination import Coordination
+from secateur_server.core.coordinator import Context
+from secateur_server.core.fleet import DeviceState, Said
 from secateur_server.core.inventory import Inventory
 from secateur_server.core.policy import Policies
 from secateur_server.counters import Counters, Met
-from secateur_server.errors import PolicyConflictError, TransientError
 from secateur_server.registry.registry import Registry
 from secateur_server.replicas import Alone, Replicas
-from secateur_server.saving import Saver
+from secateur_server.requests import Requests
+from secateur_server.voice import StatusLine, Voice
 
 log = logging.getLogger("secateur.coordinator")
 
@@ -61,25 +58,6 @@ REGISTRY_S = 1.0
 
 MAX_BATCH = 256
 """Messages taken at once: together they wait for one transaction."""
-
-MAX_BURST = 500
-"""Desired states said again per batch, so that saying it to a large fleet stalls nobody."""
-
-ROUND_DEVICES = 150
-"""Devices whose retained topics are asked for per tick: three each, well below the 1,000
-messages that brokers queue for a client."""
-
-SILENT_S = 10.0
-"""At most one rebirth of everybody is asked for in this time, seconds."""
-
-FEW = 5
-"""So many silent devices are asked one by one; more are asked all at once."""
-
-MAX_DEVICES = 200_000
-"""More are not taken on: memory must have a bound, and ids can be invented."""
-
-MAX_REQUESTS = 1_000
-"""Answered requests remembered, so that the same one twice is a no-op (rule W5)."""
 
 HEARD: dict[Leaf, type[Said]] = {
     Leaf.PRESENCE: Presence,
@@ -108,45 +86,48 @@ class Driver:
         replicas: Replicas | Alone | None = None,
     ) -> None:
         self.site = site
-        self.counters = Counters()
-        self.inventory = Inventory()
-        self.devices: dict[str, DeviceState] = store.load_devices()
-        self._store = store
-        self._registry = registry
-        self._replicas = replicas or Alone()
+        self.replicas = replicas or Alone()
+        self.coordination = Coordination(
+            artifacts_url=artifacts_url, store=store, registry=registry, replicas=self.replicas
+        )
         self._happenings: deque[Received | Opened] = deque()
         self._is_over = False
-        self._saver = Saver(store, self.devices, self._replicas)
-        self._wants_rebirth = False
-        self._unsaid: deque[str] = deque()
-        self._due_s: dict[str, float] = {}
-        self._answered: OrderedDict[str, ControlResponse] = OrderedDict()
-        self._context = Context(
-            {}, store.load_policies(), artifacts_url, beliefs=recall(self.devices.values())
-        )
-        self._since = datetime.now(UTC).isoformat(timespec="seconds")
+        self._next_look_s = 0.0
+        self._status = StatusLine(site, self.replicas.name)
         self._broker = Broker(
             broker_url,
             subscriptions=self._subscriptions(),
             on_message=self._happenings.append,
             on_open=lambda: self._happenings.append(Opened()),
-            will=self._status(PresenceState.OFFLINE),
+            will=self._status.of(PresenceState.OFFLINE),
         )
+        self._voice = Voice(self._broker, site, self.devices, self._status)
+        self._requests = Requests(self._broker, site)
+
+    @property
+    def devices(self) -> Mapping[str, DeviceState]:
+        """Every device, by name."""
+        return self.coordination.devices
 
     @property
     def policies(self) -> Policies:
         """All that operators have set."""
-        return self._context.policies
+        return self.coordination.context.policies
 
     @property
     def context(self) -> Context:
         """What holds for every device now."""
-        return self._context
+        return self.coordination.context
 
     @property
-    def replicas(self) -> Replicas | Alone:
-        """Who else coordinates this site."""
-        return self._replicas
+    def counters(self) -> Counters:
+        """What has come in."""
+        return self.coordination.counters
+
+    @property
+    def inventory(self) -> Inventory:
+        """Who is still missing."""
+        return self.coordination.inventory
 
     def start(self) -> None:
         """Connect.
@@ -154,7 +135,7 @@ class Driver:
         Raises:
             InputError: There is no broker.
         """
-        self._replicas.join()
+        self.replicas.join()
         self._broker.start(own_thread=False)
 
     def quit(self) -> None:
@@ -173,9 +154,9 @@ class Driver:
                 self._take_batch(next_tick_s)
                 self._settle()
         finally:
-            self._saver.save_all()
-            self._replicas.leave()
-            self._broker.stop(self._status(PresenceState.STOPPED))
+            self.coordination.saver.save_all()
+            self.replicas.leave()
+            self._broker.stop(self._status.of(PresenceState.STOPPED))
 
     def take(self, received: Iterable[Received]) -> None:
         """Take messages as if the broker had brought them: for measuring without one."""
@@ -190,22 +171,12 @@ class Driver:
         self._tick(time.monotonic())
 
     def set_policies(self, policies: Policies) -> None:
-        """Let other policy hold from now on, saved first.
-
-        Raises:
-            PolicyConflictError: Another replica was faster; its policy holds now.
-            TransientError: It could not be saved; the old policy holds.
-        """
-        try:
-            self._store.save_policies(policies)
-        except PolicyConflictError:
-            self._adopt_policies(self._store.load_policies())
-            raise
-        self._adopt_policies(policies)
+        """Let other policy hold from now on; see `Coordination.set_policies`."""
+        self.coordination.set_policies(policies)
 
     def ask_rebirth(self, device: str | None) -> None:
         """Have one device, or all, say everything again."""
-        self._broker.publish(rebirth(self.site), encode(Rebirth(device=device)))
+        self._voice.ask_rebirth(device)
 
     def forget(self, device: str) -> None:
         """Forget a device and empty its retained topics (rule W6).
@@ -213,10 +184,8 @@ class Driver:
         Raises:
             TransientError: The database does not answer; nothing is forgotten.
         """
-        self._store.forget_device(device)
-        self._drop(device)
-        for leaf in RETAINED:
-            self._broker.publish(device_topic(self.site, device, leaf), b"", is_retained=True)
+        self.coordination.forget(device)
+        self._voice.empty(device)
 
     def _subscriptions(self) -> list[Subscription]:
         filters = [
@@ -224,18 +193,16 @@ class Driver:
             for leaf in HEARD
             if leaf is not Leaf.TELEMETRY
         ]
-        telemetry = self._replicas.telemetry_filter(
-            device_topic(self.site, ANY, Leaf.TELEMETRY)
-        )
+        telemetry = self.replicas.telemetry_filter(device_topic(self.site, ANY, Leaf.TELEMETRY))
         filters.append(Subscription(telemetry, QOS[Leaf.TELEMETRY]))
         filters.append(Subscription(control_request(self.site)))
-        if self._replicas.are_several:
+        if self.replicas.are_several:
             filters.append(Subscription(device_topic(self.site, ANY, Leaf.DESIRED)))
         return filters
 
     def _take_batch(self, next_tick_s: float) -> None:
         """Take what has come, waiting for it until the next tick."""
-        wait_s = 0.0 if self._unsaid else max(0.0, next_tick_s - time.monotonic())
+        wait_s = 0.0 if self._voice.is_busy else max(0.0, next_tick_s - time.monotonic())
         self._broker.pump(wait_s, most=MAX_BATCH)
         while self._happenings:
             self._take(self._happenings.popleft())
@@ -244,17 +211,15 @@ class Driver:
         if isinstance(happening, Opened):
             self._introduce()
         elif happening.topic == control_request(self.site):
-            self._control(happening.payload)
+            self._requests.take(self, happening.payload)
         else:
             self._hear(happening)
 
     def _introduce(self) -> None:
         """Say everything, and begin to look for whom we know (rule W8)."""
-        status = self._status(PresenceState.ONLINE)
-        self._broker.publish(status.topic, status.payload, is_retained=True)
-        self._unsaid = deque(self.devices)
+        self._voice.introduce()
         self.inventory.begin(self.devices)
-        self._announce_models()
+        self._voice.announce(self.context.published)
 
     def _hear(self, received: Received) -> None:
         try:
@@ -268,7 +233,7 @@ class Driver:
             return
         if not received.payload:
             return  # a retained topic was emptied: somebody forgot the device
-        if topic.leaf is Leaf.TELEMETRY and not self._replicas.takes_telemetry(topic.device):
+        if topic.leaf is Leaf.TELEMETRY and not self.replicas.takes_telemetry(topic.device):
             self.counters.count(Met.NOT_OURS)
             return
         try:
@@ -277,156 +242,27 @@ class Driver:
             self.counters.count(Met.MALFORMED, topic.device)
             log.info("%s: %s", received.topic[:200], error)
             return
-        self._heard(topic.device, topic.leaf, said)
-
-    def _heard(self, device: str, leaf: Leaf, said: Said) -> None:
-        before = self.devices.get(device)
-        if before is None:
-            if len(self.devices) >= MAX_DEVICES:
-                self.counters.count(Met.TOO_MANY_DEVICES)
-                return
-            before = DeviceState(device)
-        self.inventory.hear(device, leaf)
-        after = hear(before, said)
-        if after is before:
-            self.counters.count(Met.LATE, device if leaf is Leaf.TELEMETRY else None)
-            return
-        self.counters.count(Met.HEARD)
-        if after.info is None:
-            self.inventory.expect(device)
-        beliefs = learn_from(self._context.beliefs, before, after)
-        if beliefs is not self._context.beliefs:
-            self._context = replace(self._context, beliefs=beliefs)
-        if leaf is Leaf.TELEMETRY or self._replicas.owns(device):
-            after = plan(after, self._context)
-        self._saver.note_said(device, time.monotonic(), is_news=leaf is not Leaf.TELEMETRY)
-        self._keep(before, after)
+        self.coordination.hear(topic.device, topic.leaf, said)
 
     def _hear_desired(self, device: str, payload: bytes) -> None:
-        """Take over what another replica decided."""
-        if not self._replicas.are_several or device not in self.devices:
+        """Hear what another replica decided, or that it has forgotten a device."""
+        if not self.replicas.are_several:
             return
         if not payload:
-            self._drop(device)
+            self.coordination.drop(device)
             return
         with contextlib.suppress(ProtocolError):
-            desired = decode(Desired, payload)
-            state = self.devices[device]
-            if state.desired is None or desired.revision > state.desired.revision:
-                self.devices[device] = replace(state, desired=desired)
-
-    def _keep(self, before: DeviceState, after: DeviceState) -> None:
-        self.devices[after.device] = after
-        if after.desired is not before.desired:
-            self._saver.note_decided(after.device)
+            self.coordination.hear_desired(device, decode(Desired, payload))
 
     def _settle(self) -> None:
-        """Save what was decided, then say it: after a crash no revision is used twice."""
-        decided, overtaken = self._saver.save_decided()
-        for device in overtaken:
-            self._yield_to_other(device)
-        self._say_desired(decided)
-        self._say_desired(
-            self._unsaid.popleft() for _ in range(min(MAX_BURST, len(self._unsaid)))
-        )
-
-    def _yield_to_other(self, device: str) -> None:
-        """Take over the decision of a replica that was faster."""
-        self.counters.count(Met.CONFLICT)
-        with contextlib.suppress(TransientError):  # then its message tells us
-            stored = self._store.load_device(device)
-            if stored is not None and stored.desired is not None:
-                self.devices[device] = replace(self.devices[device], desired=stored.desired)
-
-    def _say_desired(self, devices: Iterable[str]) -> None:
-        for device in devices:
-            state = self.devices.get(device)
-            if state is not None and state.desired is not None:
-                topic = device_topic(self.site, device, Leaf.DESIRED)
-                self._broker.publish(topic, encode(state.desired), is_retained=True)
-
-    def _plan_all(self) -> None:
-        for state in list(self.devices.values()):
-            if self._replicas.owns(state.device):
-                planned = plan(state, self._context)
-                if planned is not state:
-                    self._keep(state, planned)
+        """Save what was decided, then say it."""
+        self._voice.say_desired(self.coordination.settle())
 
     def _tick(self, now_s: float) -> None:
-        if self._replicas.beat():
-            self._plan_all()  # what was another's is ours now
-        self._saver.save_due(now_s)
-        self._ask_for_missing(now_s)
-        if self._is_due("registry", now_s, REGISTRY_S):
-            self._look_up(datetime.now(UTC))
-
-    def _is_due(self, what: str, now_s: float, every_s: float) -> bool:
-        if now_s < self._due_s.get(what, 0.0):
-            return False
-        self._due_s[what] = now_s + every_s
-        return True
-
-    def _look_up(self, now: datetime) -> None:
-        """Look at what others change: the registry, the time of day, policy."""
-        minute_of_day = now.hour * 60 + now.minute
-        self._context = replace(self._context, minute_of_day=minute_of_day)
-        published = self._registry.latest()
-        if published != self._context.published:
-            self._context = replace(self._context, published=published)
-            self._announce_models()
-            self._plan_all()
-        if self._replicas.are_several:
-            with contextlib.suppress(TransientError):
-                if self._store.policy_version() != self.policies.version:
-                    self._adopt_policies(self._store.load_policies())
-
-    def _adopt_policies(self, policies: Policies) -> None:
-        self._context = replace(self._context, policies=policies)
-        self._plan_all()
-
-    def _ask_for_missing(self, now_s: float) -> None:
-        """Ask for retained topics by name, then for rebirths of who stays silent (rule W8)."""
-        asked = self.inventory.next_round(ROUND_DEVICES)
-        if asked:
-            self._broker.fetch([device_topic(self.site, *each) for each in asked])
-        silent = self.inventory.take_silent()
-        if len(silent) <= FEW:
-            for device in silent:
-                self.ask_rebirth(device)
-        else:
-            self._wants_rebirth = True
-        if self._wants_rebirth and self._is_due("rebirth", now_s, SILENT_S):
-            self._wants_rebirth = False
-            self.ask_rebirth(None)
-
-    def _announce_models(self) -> None:
-        for model, published in self._context.published.items():
-            document = published.ladder.model_dump_json(exclude_none=True).encode()
-            if len(document) <= MAX_MESSAGE_BYTES:
-                self._broker.publish(model_topic(self.site, model), document, is_retained=True)
-
-    def _drop(self, device: str) -> None:
-        self.devices.pop(device, None)
-        self._saver.forget(device)
-        self.inventory.forget(device)
-
-    def _control(self, payload: bytes) -> None:
-        if not self._replicas.leads:
-            return
-        try:
-            request = decode(ControlRequest, payload)
-        except ProtocolError as error:
-            self.counters.count(Met.MALFORMED)
-            log.info("control request: %s", error)
-            return
-        response = self._answered.get(request.request_id)
-        if response is None:
-            response = answer(self, request)
-            self._answered[request.request_id] = response
-            while len(self._answered) > MAX_REQUESTS:
-                self._answered.popitem(last=False)
-        self._broker.publish(control_response(self.site, request.client), encode(response))
-
-    def _status(self, state: PresenceState) -> Will:
-        status = CoordinatorStatus(state=state, since=self._since)
-        return Will(coordinator_status(self.site, self._replicas.name), encode(status))
+        self.coordination.beat()
+        self.coordination.saver.save_due(now_s)
+        self._voice.ask_for_missing(self.inventory, now_s)
+        if now_s >= self._next_look_s:
+            self._next_look_s = now_s + REGISTRY_S
+            if self.coordination.look_up(datetime.now(UTC)):
+                self._voice.announce(self.context.published)
