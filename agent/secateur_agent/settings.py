@@ -4,10 +4,17 @@ import tomllib
 from enum import StrEnum
 from math import prod
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from secateur_agent.errors import ConfigError
 from secateur_agent.installed import EngineName
@@ -38,6 +45,10 @@ class BrokerSettings(_Section):
     """A dead link is noticed within one and a half times this. ``None``: 60; metered 600."""
     ca_file: Path | None = None
     """Whom to trust with ``mqtts://``. ``None``: the system's authorities."""
+    cert_file: Path | None = None
+    """The device's certificate, for ``mqtts://``; its CN is the device id."""
+    key_file: Path | None = None
+    """The private key that belongs to ``cert_file``."""
 
     @field_validator("url")
     @classmethod
@@ -48,6 +59,13 @@ class BrokerSettings(_Section):
             raise ValueError(msg)
         _ = parts.port  # raises ValueError when it is no port
         return url
+
+    @model_validator(mode="after")
+    def _certificate_is_whole(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            msg = "give cert_file and key_file together"
+            raise ValueError(msg)
+        return self
 
 
 class TelemetryProfile(StrEnum):

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
@@ -72,7 +72,8 @@ class Broker:
         """Make the client; nothing is connected yet.
 
         Args:
-            url: ``mqtt://[user:password@]host[:port]``, or ``mqtts://``.
+            url: ``mqtt://[user:password@]host[:port]``, or ``mqtts://`` for TLS, which may
+                end in ``?ca=FILE&cert=FILE&key=FILE``: whom to trust, and who we are.
             subscriptions: Made anew on every connection.
             on_message: Called on the thread that turns the loop.
             on_open: Likewise, after each CONNACK, once the subscriptions hold.
@@ -96,7 +97,7 @@ class Broker:
             password = unquote(self._parts.password) if self._parts.password else None
             self._client.username_pw_set(unquote(self._parts.username), password)
         if self._parts.scheme == "mqtts":
-            self._client.tls_set_context(ssl.create_default_context())
+            self._client.tls_set_context(_tls_context(self._parts.query))
         if will is not None:
             self._client.will_set(will.topic, will.payload, qos=1, retain=True)
         self._client.max_queued_messages_set(0)
@@ -253,6 +254,26 @@ def _parse(url: str) -> Any:  # noqa: ANN401 - urllib's generic result
     if not is_usable:
         raise InputError(f"{url!r} is no broker address: write mqtt://host:port")
     return parts
+
+
+def _tls_context(query: str) -> ssl.SSLContext:
+    """Read the files that an address names.
+
+    Raises:
+        InputError: One cannot be read, or the address says something else.
+    """
+    files = dict(parse_qsl(query))
+    if strange := sorted(set(files) - {"ca", "cert", "key"}):
+        raise InputError(f"a broker address takes ?ca=, cert= and key=, not {strange[0]}=")
+    if ("cert" in files) != ("key" in files):
+        raise InputError("a broker address takes cert= and key= together")
+    try:
+        context = ssl.create_default_context(cafile=files.get("ca"))
+        if "cert" in files:
+            context.load_cert_chain(files["cert"], files["key"])
+    except OSError as error:  # what OpenSSL raises is one too
+        raise InputError(f"cannot use {' or '.join(files.values())}: {error}") from error
+    return context
 
 
 def _send_without_delay(_client: mqtt.Client, _userdata: object, connection: Any) -> None:  # noqa: ANN401 - paho's socket-like

@@ -10,8 +10,13 @@ from pathlib import Path
 from secateur_server.errors import InputError, ServerError
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> None:
     """Replace ``path`` so that a power cut leaves the old bytes or the new, never a mix.
+
+    Args:
+        path: Its folder is made if it is missing.
+        data: All of it.
+        mode: Permissions, from the first byte on. ``None``: as the process makes files.
 
     Raises:
         ServerError: It cannot be written; ``path`` holds the old bytes, or the new ones
@@ -20,6 +25,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     sibling = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sibling.touch(0o666 if mode is None else mode)
         with sibling.open("wb") as file:
             file.write(data)
             file.flush()

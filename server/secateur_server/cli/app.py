@@ -10,6 +10,7 @@ import typer
 from secateur_server.cli import (
     coordinator,
     demo,
+    enrolment,
     inspection,
     operators,
     protocol,
@@ -27,6 +28,7 @@ app = typer.Typer(
 coordinator.register(app)
 operators.register(app)
 demo.register(app)
+enrolment.register(app)
 protocol.register(app)
 inspection.register(app)
 pruning.register(app)
