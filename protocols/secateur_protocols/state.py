@@ -46,6 +46,12 @@ class Desired(Message):
     models: tuple[DesiredModel, ...] = Field(max_length=64)
 
 
+MAX_OUTPUTS_TOLD = 32
+"""Values of the golden outputs that a proof carries."""
+
+Output = Annotated[float, Field(ge=-1e30, le=1e30)]
+
+
 class ProofOfRun(Message):
     """What shows that the artifact runs, not only that it lies on disk."""
 
@@ -53,6 +59,9 @@ class ProofOfRun(Message):
     """Of the artifact's bytes as they were loaded."""
     golden_digest: Digest
     """SHA-256 of the outputs that the golden inputs gave in the probe on this device."""
+    outputs: Annotated[tuple[Output, ...], Field(max_length=MAX_OUTPUTS_TOLD)] = ()
+    """The first values of those outputs, decoded to real numbers: processors differ in the last
+    bits, so the digest alone says little."""
 
 
 class ReportedModel(Message):
