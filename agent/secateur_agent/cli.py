@@ -52,6 +52,7 @@ from secateur_agent.settings import (
     TelemetrySettings,
     read_settings,
 )
+from secateur_agent.transfer.transfers import Transfers
 from secateur_protocols.ids import ModelName
 from secateur_protocols.info import EngineInfo, Info, ModelTask
 
@@ -150,6 +151,7 @@ def run(settings: AgentSettings, host: Connection | None = None) -> int:
         _state(settings, engine, kept, opened.boot, sensors),
         updates=Updates(
             store,
+            Transfers(),
             settings.device,
             engine.name,
             settings.engine.threads,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from secateur_agent.adapters.clock import monotonic_s
-from secateur_agent.adapters.download import Progress
 from secateur_agent.adapters.updates import Updates
 from secateur_agent.core import swap
 from secateur_agent.errors import AgentError, TransientError
+from secateur_agent.transfer.port import IsCanceled, Progress, Repository
 from secateur_protocols.ids import ModelName
 from secateur_protocols.ota import OtaProgress
 
@@ -30,11 +30,13 @@ class Order:
     Attributes:
         artifacts_url: Where blobs are.
         is_urgent: Whether a swap waits for it, or only a standby.
+        is_canceled: Whether nobody waits for it any more; asked on a worker.
     """
 
     model: ModelName
     artifacts_url: str
     is_urgent: bool
+    is_canceled: IsCanceled
 
 
 class Deeds:
@@ -48,6 +50,7 @@ class Deeds:
             tell: Called on a worker with how far a download is.
         """
         self._updates = updates
+        self._is_over = False
         self._tell = tell
         self._told_at_s = 0.0
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="deed")
@@ -57,7 +60,8 @@ class Deeds:
         self._workers.submit(lambda: answer(self._run(deed, order)))
 
     def stop(self) -> None:
-        """Begin no other deed. Those under way are not waited for: each can be cut."""
+        """Begin no other deed, and cancel those under way."""
+        self._is_over = True
         self._workers.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, deed: Deed, order: Order) -> swap.Answer:
@@ -69,16 +73,20 @@ class Deeds:
                 reason=error.reason,
                 detail=str(error),
                 permanent=not isinstance(error, TransientError),
+                retry_after_s=getattr(error, "retry_after_s", 0.0),
                 chance=random.random(),  # noqa: S311 - jitter, no secret
             )
 
     def _do(self, deed: Deed, order: Order) -> swap.Answer:
-        url = order.artifacts_url
         match deed:
             case swap.Resolve():
-                return swap.Resolved(deed.ticket, self._updates.resolve(deed.target, url))
+                repository = self._repository(order)
+                return swap.Resolved(
+                    deed.ticket, self._updates.resolve(deed.target, repository)
+                )
             case swap.Fetch():
-                self._updates.fetch(deed.artifact, url, self._progress(order.model, deed))
+                progress = self._progress(order.model, deed)
+                self._updates.fetch(deed.artifact, self._repository(order), progress)
             case swap.Verify():
                 self._updates.verify(deed.artifact)
             case swap.Probe():
@@ -87,6 +95,11 @@ class Deeds:
             case _:
                 assert_never(deed)
         return swap.Done(deed.ticket)
+
+    def _repository(self, order: Order) -> Repository:
+        return self._updates.transfers.open(
+            order.artifacts_url, lambda: self._is_over or order.is_canceled()
+        )
 
     def _progress(self, model: ModelName, deed: swap.Fetch) -> Progress:
         started_s = monotonic_s()

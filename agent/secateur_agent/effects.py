@@ -101,9 +101,16 @@ class Effects:
                 load = self._supervisor.load(model, effect.artifact, effect.ticket)
                 self._supervisor.send(commands.Prepare(load))
             case _:
+                ticket = effect.ticket
+                order = Order(
+                    model,
+                    self._artifacts_url(),
+                    is_urgent=False,
+                    is_canceled=lambda: self._state().standbys[model].ticket != ticket,
+                )
                 self._deeds.start(
                     effect,
-                    Order(model, self._artifacts_url(), is_urgent=False),
+                    order,
                     lambda event: self._happenings.post(Finished(agent.Standby(model, event))),
                 )
         timeout_s = standby.TIMEOUT_S[self._state().standbys[model].phase]
@@ -113,7 +120,12 @@ class Effects:
     def _start_deed(self, model: ModelName, deed: Deed) -> None:
         """Start a long effect after its delay; its answer arrives as `Finished`."""
         delay_s = deed.delay_s if isinstance(deed, swap.Resolve | swap.Fetch) else 0.0
-        order = Order(model, self._artifacts_url(), is_urgent=True)
+        order = Order(
+            model,
+            self._artifacts_url(),
+            is_urgent=True,
+            is_canceled=lambda: self._state().swaps[model].ticket != deed.ticket,
+        )
 
         def start() -> None:
             self._deeds.start(

@@ -18,7 +18,15 @@ class AgentError(Exception):
 
 
 class TransientError(AgentError):
-    """Trying again later may work."""
+    """Trying again later may work.
+
+    Attributes:
+        retry_after_s: How long the other side asks us to wait at least, seconds.
+    """
+
+    def __init__(self, message: str, reason: ReasonCode, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(message, reason)
+        self.retry_after_s = retry_after_s
 
 
 class PermanentError(AgentError):

@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from secateur_agent.adapters.download import Progress, download
 from secateur_agent.adapters.probing import run_probe
 from secateur_agent.adapters.store import Store
 from secateur_agent.core.swap import Artifact, Target
 from secateur_agent.errors import PermanentError, TransientError
 from secateur_agent.installed import EngineName
 from secateur_agent.probe_words import ProbeRequest
+from secateur_agent.transfer.port import Progress, Repository, blob_path, ignore
+from secateur_agent.transfer.transfers import Transfers
 from secateur_protocols.errors import ProtocolError
 from secateur_protocols.ids import DeviceId, Digest
 from secateur_protocols.manifest import MAX_LADDER_BYTES
@@ -22,12 +23,13 @@ class Updates:
     """Brings artifacts into the store and proves them. Holds nothing that changes."""
 
     store: Store
+    transfers: Transfers
     device: DeviceId
     engine: EngineName
     threads: int
     probe_memory_bytes: int | None
 
-    def resolve(self, target: Target, artifacts_url: str) -> Artifact:
+    def resolve(self, target: Target, repository: Repository) -> Artifact:
         """Read the ladder, fetching it first if it is not held.
 
         Raises:
@@ -37,7 +39,7 @@ class Updates:
         if ref.size_bytes > MAX_LADDER_BYTES:
             msg = f"a ladder of {ref.size_bytes} bytes"
             raise PermanentError(msg, ReasonCode.NO_SPACE)
-        self._bring(ref.digest, ref.size_bytes, artifacts_url, _ignore)
+        self._bring(ref.digest, ref.size_bytes, repository)
         try:
             ladder = self.store.read_ladder(ref)
         except ProtocolError as error:
@@ -47,7 +49,7 @@ class Updates:
             raise PermanentError(msg, ReasonCode.LOAD_FAILED)
         return Artifact(target, ladder.levels[target.level])
 
-    def fetch(self, artifact: Artifact, artifacts_url: str, progress: Progress) -> None:
+    def fetch(self, artifact: Artifact, repository: Repository, progress: Progress) -> None:
         """Bring the artifact and its golden inputs.
 
         Raises:
@@ -55,8 +57,8 @@ class Updates:
         """
         manifest = artifact.manifest
         golden = manifest.golden
-        self._bring(golden.digest, golden.size_bytes, artifacts_url, _ignore)
-        self._bring(manifest.digest, manifest.size_bytes, artifacts_url, progress)
+        self._bring(golden.digest, golden.size_bytes, repository)
+        self._bring(manifest.digest, manifest.size_bytes, repository, progress)
 
     def verify(self, artifact: Artifact) -> None:
         """Hash the artifact and its golden inputs as they are on disk.
@@ -110,15 +112,14 @@ class Updates:
         self.store.sweep(keep)
 
     def _bring(
-        self, digest: Digest, size_bytes: int, artifacts_url: str, progress: Progress
+        self,
+        digest: Digest,
+        size_bytes: int,
+        repository: Repository,
+        progress: Progress = ignore,
     ) -> None:
         if self.store.holds(digest):
             return
-        url = f"{artifacts_url.rstrip('/')}/{digest}"
         path = self.store.staging_path(digest)
-        download(url, path, size_bytes=size_bytes, progress=progress)
+        repository.bring(blob_path(digest), path, size_bytes=size_bytes, progress=progress)
         self.store.admit(digest)
-
-
-def _ignore(_received: int, _total: int) -> None:
-    """Small documents need no progress."""

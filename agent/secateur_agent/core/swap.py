@@ -332,7 +332,7 @@ def _failed(state: SwapState, failure: Failed) -> Step:
         attempts = state.attempts + 1
         if attempts < MAX_ATTEMPTS:
             again = Phase.RESOLVING if state.candidate is None else Phase.FETCHING
-            delay_s = backoff_s(attempts, chance=failure.chance)
+            delay_s = max(backoff_s(attempts, chance=failure.chance), failure.retry_after_s)
             return _enter(replace(state, attempts=attempts), again, delay_s)
     return _abandon(state, _end_of(state.phase), failure.reason, failure.detail)
 

@@ -75,6 +75,7 @@ class Failed:
 
     Attributes:
         permanent: Trying again gives the same.
+        retry_after_s: How long the other side asks us to wait at least, seconds.
         chance: In [0, 1), drawn by the driver; sets the jitter of a retry.
     """
 
@@ -82,6 +83,7 @@ class Failed:
     reason: ReasonCode
     detail: str = ""
     permanent: bool = False
+    retry_after_s: float = 0.0
     chance: float = 0.5
 
 

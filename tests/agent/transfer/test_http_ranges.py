@@ -7,8 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from secateur_agent.adapters.download import CHUNK_BYTES, download
 from secateur_agent.errors import AgentError, PermanentError, TransientError
+from secateur_agent.transfer.http_ranges import CHUNK_BYTES
+from secateur_agent.transfer.port import NotFoundError, TooLongError
+from secateur_agent.transfer.transfers import Transfers
 from secateur_protocols.ota import ReasonCode
 from support.http_files import HttpFiles, Misdeed, http_files
 
@@ -31,8 +33,8 @@ def server(running: HttpFiles) -> HttpFiles:
 
 def get(server: HttpFiles, path: Path, size_bytes: int = len(CONTENT)) -> list[tuple[int, int]]:
     told: list[tuple[int, int]] = []
-    download(
-        f"{server.url}/blob",
+    Transfers().open(server.url).bring(
+        "blobs/blob",
         path,
         size_bytes=size_bytes,
         progress=lambda received, total: told.append((received, total)),
@@ -142,7 +144,7 @@ def test_4xx_is_final_but_for_three_and_5xx_is_not(
     server: HttpFiles, tmp_path: Path, status: int, kind: type[AgentError]
 ) -> None:
     server.misdeed = Misdeed(status=status)
-    with pytest.raises(kind, match=f"HTTP {status}") as caught:
+    with pytest.raises(kind, match=f"{status}") as caught:
         get(server, tmp_path / "blob")
     assert caught.value.reason is ReasonCode.HTTP_STATUS
 
@@ -158,7 +160,7 @@ def test_a_server_that_is_not_there_may_come_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/x", "blob", ""])
 def test_only_http_addresses_are_opened(tmp_path: Path, url: str) -> None:
     with pytest.raises(PermanentError):
-        download(url, tmp_path / "blob", size_bytes=1, progress=lambda *_: None)
+        Transfers().open(url).bring("blobs/blob", tmp_path / "blob", size_bytes=1)
     assert not (tmp_path / "blob").exists()
 
 
@@ -166,3 +168,24 @@ def test_a_full_disk_is_said_so(server: HttpFiles) -> None:
     with pytest.raises(PermanentError) as caught:
         get(server, Path("/dev/full"))
     assert caught.value.reason is ReasonCode.NO_SPACE
+
+
+def test_a_small_file_is_read_from_beside_the_blobs(server: HttpFiles) -> None:
+    server.files["metadata/root.json"] = b"{}"
+    repository = Transfers().open(f"{server.url}/blobs")
+    assert repository.read("metadata/root.json", max_bytes=2) == b"{}"
+    with pytest.raises(NotFoundError):
+        repository.read("metadata/2.root.json", max_bytes=2)
+
+
+def test_a_small_file_that_is_not_small_is_refused(server: HttpFiles) -> None:
+    repository = Transfers().open(server.url)
+    with pytest.raises(TooLongError):
+        repository.read("blobs/blob", max_bytes=len(CONTENT) - 1)
+
+
+def test_a_small_file_that_ends_early_is_not_taken_for_whole(server: HttpFiles) -> None:
+    server.misdeed = Misdeed(cut_bytes=100)
+    with pytest.raises(TransientError) as caught:
+        Transfers().open(server.url).read("blobs/blob", max_bytes=len(CONTENT))
+    assert caught.value.reason is ReasonCode.CONNECTION_LOST

@@ -1,0 +1,1 @@
+"""How files reach the device: one port, `Repository`, and the ways that implement it."""
