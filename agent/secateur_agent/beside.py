@@ -5,11 +5,11 @@ It does all that the agent's control process does, and ends with the program: th
 
 import logging
 import sys
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from secateur_agent.cli import run
 from secateur_agent.errors import EXIT_BAD_INPUT, EXIT_FAILED, AgentError, ConfigError
+from secateur_agent.inference.pipe import Pipe
 from secateur_agent.installed import EngineMissingError
 from secateur_agent.settings import read_settings
 
@@ -20,7 +20,7 @@ def main() -> int:
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
     try:
-        return run(read_settings(Path(sys.argv[2])), Connection(int(sys.argv[1])))
+        return run(read_settings(Path(sys.argv[2])), Pipe.inherited(int(sys.argv[1])))
     except (ConfigError, EngineMissingError) as error:
         code, problem = EXIT_BAD_INPUT, str(error)
     except AgentError as error:

@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -38,6 +37,7 @@ from secateur_agent.errors import (
 )
 from secateur_agent.happenings import Quit, Trouble
 from secateur_agent.inference.commands import Configure, HttpSpec
+from secateur_agent.inference.pipe import Pipe
 from secateur_agent.inference.realtime import Realtime
 from secateur_agent.installed import Candidate, EngineMissingError, find_installed
 from secateur_agent.lanes import lane_spec
@@ -129,7 +129,7 @@ def _check(settings: AgentSettings) -> int:
     return EXIT_OK
 
 
-def run(settings: AgentSettings, host: Connection | None = None) -> int:
+def run(settings: AgentSettings, host: Pipe | None = None) -> int:
     """Run the control process until told to stop.
 
     Args:

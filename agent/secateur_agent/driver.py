@@ -176,7 +176,7 @@ class Driver:
     def _take_reply(self, reply: commands.Reply) -> None:
         match reply:
             case commands.Ready():
-                log.info("inference process ready: %s %s", reply.engine, reply.engine_version)
+                log.info("inference process ready: %s", reply.engine)
             case commands.Unusable():
                 raise ConfigError(reply.problem)
             case commands.Serving() | commands.NotServing():

@@ -9,14 +9,13 @@ release, runs int8 models several times slower on x86-64 and has no wheel past P
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from secateur_agent.installed import EngineMissingError, EngineName, candidates
+from secateur_agent.installed import Candidate, EngineMissingError, EngineName, candidates
 
-Tensor = npt.NDArray[Any]
+Tensor: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 """One tensor's values, in the tensor's own dtype and shape."""
 
 
@@ -100,10 +99,19 @@ class LoadedModel(Protocol):
 class Engine:
     """One installed engine."""
 
-    def __init__(self, name: EngineName, version: str, interpreter: Any) -> None:  # noqa: ANN401 - the engines have no types
-        self.name = name
-        self.version = version
+    def __init__(self, installed: Candidate, interpreter: Any) -> None:  # noqa: ANN401 - the engines have no types
+        self._installed = installed
         self._interpreter = interpreter
+
+    @property
+    def name(self) -> EngineName:
+        """Which engine it is."""
+        return self._installed.name
+
+    @property
+    def version(self) -> str:
+        """Of its distribution."""
+        return self._installed.version()
 
     def load(self, artifact: bytes, threads: int = 1) -> LoadedModel:
         """Load a model and allocate its tensors.
@@ -133,7 +141,7 @@ def find_engine(name: EngineName = EngineName.AUTO) -> Engine:
             module = importlib.import_module(candidate.module)
         except ImportError:
             continue
-        return Engine(candidate.name, candidate.version(), module.Interpreter)
+        return Engine(candidate, module.Interpreter)
     raise EngineMissingError(name)
 
 

@@ -1,6 +1,6 @@
 """What can go wrong on a device, grouped by what the caller should do."""
 
-from secateur_protocols.ota import ReasonCode
+from secateur_protocols.plain import ReasonCode
 
 EXIT_OK = 0
 EXIT_FAILED = 1

@@ -20,7 +20,6 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Self
 
@@ -30,6 +29,7 @@ from secateur_agent.errors import ConfigError
 from secateur_agent.inference.caller import ask, objection
 from secateur_agent.inference.frame import Unanswered
 from secateur_agent.inference.lane import Lane
+from secateur_agent.inference.pipe import Pipe
 from secateur_agent.inference.process import InferenceProcess
 from secateur_agent.installed import EngineMissingError
 from secateur_agent.settings import read_settings
@@ -204,7 +204,7 @@ class Agent:
             EOFError: It ended before it said what is to be done; stderr says why.
         """
         ours, theirs = socket.socketpair()
-        with Connection(ours.detach()) as pipe, theirs:
+        with Pipe(ours) as pipe, theirs:
             control = self._start_control(theirs)
             try:
                 theirs.close()

@@ -4,7 +4,6 @@ The control process only names the engine: importing it, and numpy with it, woul
 megabytes that the inference process already pays for.
 """
 
-import importlib.metadata
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +33,9 @@ class Candidate:
 
     def version(self) -> str:
         """Read the version that is installed."""
+        # Here alone: it brings 60 modules, and the inference process needs no version.
+        import importlib.metadata  # noqa: PLC0415 - see above
+
         return importlib.metadata.version(self.package)
 
 

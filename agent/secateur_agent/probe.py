@@ -26,8 +26,8 @@ from secateur_agent.engine import (
     Tensor,
     find_engine,
 )
-from secateur_agent.probe_words import CPU_S, ProbeRequest, ProbeResult
-from secateur_protocols.ota import ReasonCode
+from secateur_agent.probe_words import CPU_S, ProbeRequest, ProbeResult, read_request, write
+from secateur_protocols.plain import ReasonCode
 
 TIMED_RUNS = 20
 """Inferences timed after the golden ones: enough for a p95, a second on a slow device."""
@@ -42,13 +42,13 @@ MEMORY_SHARE = 0.8
 
 def main() -> int:
     """Run one probe; 0 whenever a result was written, passed or not."""
-    request = ProbeRequest.model_validate_json(sys.stdin.read())
+    request = read_request(sys.stdin.read())
     _give_way(is_urgent=request.is_urgent)
     try:
         result = probe(request)
     except MemoryError:
         result = ProbeResult(reason=ReasonCode.OOM, detail="out of memory in the probe")
-    sys.stdout.write(result.model_dump_json())
+    sys.stdout.write(write(result))
     return 0
 
 

@@ -1,42 +1,66 @@
-"""What the agent and the probe say to each other; apart, so that asking needs no engine."""
+"""What the agent and the probe say to each other.
 
-from pydantic import Field
+Apart, so that asking needs no engine and answering no pydantic.
+"""
+
+import json
+from dataclasses import asdict, dataclass, replace
 
 from secateur_agent.installed import EngineName
-from secateur_protocols.ids import Digest
-from secateur_protocols.message import Message
-from secateur_protocols.ota import ReasonCode
+from secateur_protocols.plain import ReasonCode
 
 CPU_S = 90
 """Processor time a probe may use, seconds: a busy device must not pay for a model that turns
 in circles until the swap's timeout."""
 
 
-class ProbeRequest(Message):
-    """What to probe."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeRequest:
+    """What to probe.
+
+    Attributes:
+        artifact_digest: Of the file at ``artifact_path``; likewise ``golden_digest``.
+        tolerance: By how much outputs may differ from the golden ones.
+        is_urgent: Whether somebody waits for the verdict.
+        memory_limit_bytes: What the probe may allocate beyond the engine itself. ``None``:
+            `MEMORY_SHARE` of what the device has available.
+    """
 
     engine: EngineName
     threads: int
     artifact_path: str
-    artifact_digest: Digest
+    artifact_digest: str
     golden_path: str
-    golden_digest: Digest
-    tolerance: float = Field(ge=0)
+    golden_digest: str
+    tolerance: float
     is_urgent: bool = True
-    """Whether somebody waits for the verdict."""
     memory_limit_bytes: int | None = None
-    """What the probe may allocate beyond the engine itself. ``None``: `MEMORY_SHARE` of what
-    the device has available."""
 
 
-class ProbeResult(Message):
-    """What the probe saw."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeResult:
+    """What the probe saw.
+
+    Attributes:
+        reason: Why the candidate failed. ``None``: it passed.
+        added_memory_bytes: Resident memory that loading and running it added at most.
+            ``None``: unknown.
+    """
 
     reason: ReasonCode | None = None
-    """Why the candidate failed. ``None``: it passed."""
     detail: str = ""
-    outputs_digest: Digest | None = None
+    outputs_digest: str | None = None
     p50_ms: float | None = None
     p95_ms: float | None = None
     added_memory_bytes: int | None = None
-    """Resident memory that loading and running it added at most. ``None``: unknown."""
+
+
+def write(words: ProbeRequest | ProbeResult) -> str:
+    """Write either as JSON."""
+    return json.dumps(asdict(words))
+
+
+def read_request(document: str) -> ProbeRequest:
+    """Read what our own control process has written."""
+    request = ProbeRequest(**json.loads(document))
+    return replace(request, engine=EngineName(request.engine))

@@ -76,7 +76,7 @@ class Supervisor:
             model=model,
             version=artifact.target.ladder.version,
             level=artifact.target.level,
-            precision=artifact.manifest.precision,
+            precision=str(artifact.manifest.precision),  # an enumeration would bring pydantic
             digest=artifact.digest,
             path=str(self._store.blob_path(artifact.digest)),
         )

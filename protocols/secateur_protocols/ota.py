@@ -7,8 +7,11 @@ from pydantic import Field
 
 from secateur_protocols.ids import Digest, ModelName
 from secateur_protocols.message import Message
+from secateur_protocols.plain import ReasonCode
 from secateur_protocols.presence import Counter
 from secateur_protocols.telemetry import Bytes, Level
+
+__all__ = ["TERMINAL", "Ota", "OtaProgress", "ReasonCode", "Update", "UpdateState"]
 
 
 class UpdateState(StrEnum):
@@ -33,33 +36,6 @@ class UpdateState(StrEnum):
 
 TERMINAL = frozenset(list(UpdateState)[list(UpdateState).index(UpdateState.SUCCEEDED) :])
 """States that nothing follows. Every other one has a timeout."""
-
-
-class ReasonCode(StrEnum):
-    """Why an update did not succeed."""
-
-    NO_SPACE = "no_space"
-    OOM = "oom"
-    OOM_PREDICTED = "oom_predicted"
-    TOO_HOT = "too_hot"
-    BATTERY_LOW = "battery_low"
-    METERED_BUDGET = "metered_budget"
-    CONNECTION_LOST = "connection_lost"
-    HTTP_STATUS = "http_status"
-    DIGEST_MISMATCH = "digest_mismatch"
-    SIGNATURE_INVALID = "signature_invalid"
-    METADATA_EXPIRED = "metadata_expired"
-    VERSION_FLOOR = "version_floor"
-    UNSUPPORTED_ENGINE = "unsupported_engine"
-    LOAD_FAILED = "load_failed"
-    WARMUP_FAILED = "warmup_failed"
-    GOLDEN_MISMATCH = "golden_mismatch"
-    SLO_LATENCY = "slo_latency"
-    SLO_MEMORY = "slo_memory"
-    SLO_TEMPERATURE = "slo_temperature"
-    OPERATOR = "operator"
-    SUPERSEDED = "superseded"
-    TIMEOUT = "timeout"
 
 
 class Update(Message):

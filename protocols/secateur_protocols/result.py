@@ -6,13 +6,9 @@ from pydantic import Field
 
 from secateur_protocols.ids import Digest, ModelName, Version, Words
 from secateur_protocols.message import Message
+from secateur_protocols.plain import MAX_NUMBERS, MAX_OUTPUTS
 from secateur_protocols.presence import Counter
 from secateur_protocols.telemetry import Level, Milliseconds
-
-MAX_NUMBERS = 1024
-"""Of all outputs together; one that has no room is named without its numbers."""
-
-MAX_OUTPUTS = 8
 
 
 class Output(Message):

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from secateur_protocols.ids import Digest, ModelName, Version
 from secateur_protocols.message import Message
+from secateur_protocols.plain import MAX_HISTORY
 from secateur_protocols.presence import Counter
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
@@ -18,9 +19,6 @@ Milliseconds = Annotated[float, Field(ge=0, le=86_400_000)]
 DeadlineMilliseconds = Annotated[float, Field(gt=0, le=86_400_000)]
 Seconds = Annotated[float, Field(ge=0, le=10**10)]
 Level = Annotated[int, Field(ge=0, le=63)]
-
-MAX_HISTORY = 16
-"""Periods of history that a message may carry."""
 
 
 class Resources(Message):

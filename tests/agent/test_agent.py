@@ -7,53 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secateur_agent.core import agent, quiet, swap
-from secateur_agent.core.telemetry import LaneReport
+from secateur_agent.core.report import LevelServed
 from secateur_protocols.codec import encode
 from secateur_protocols.event import DeviceEvent, EventKind
-from secateur_protocols.info import EngineInfo, Hardware, Info, ModelTask
 from secateur_protocols.presence import Presence, PresenceState
 from secateur_protocols.state import Reported
-from secateur_protocols.telemetry import Resources, Served, Telemetry
+from secateur_protocols.telemetry import Resources, Telemetry
 from secateur_protocols.topics import Leaf
 from support import ladders
+from support.reports import REPORT, info
 from support.swap_histories import Answer, Player, Wish
 
-HARDWARE = Hardware(
-    machine="x86_64", cpu_model="test", cores=2, memory_bytes=2**30, hardware_class="test-2"
-)
-INFO = Info(
-    boot=3,
-    agent_version="1",
-    hardware=HARDWARE,
-    engine=EngineInfo(name="litert", version="2", threads=1),
-    tasks=(ModelTask(model="digits", deadline_ms=10.0),),
-    labels={},
-)
+INFO = info("digits")
 
 revisions = st.lists(st.integers(1, 9), max_size=12)
 levels = st.integers(0, 2)
-
-
-REPORT = LaneReport(
-    model="digits",
-    version="1",
-    level=1,
-    digest="a" * 64,
-    precision="float32",
-    deadline_ms=50.0,
-    p50_ms=1.0,
-    p95_ms=2.0,
-    p999_ms=12.0,
-    p99_ms=3.0,
-    since_switch_s=10.0,
-    offered=0,
-    answered=0,
-    dropped=0,
-    lost=0,
-    deadline_misses=0,
-    switches=0,
-    served=(),
-)
 
 
 def fresh(incumbent: swap.Artifact | None = None) -> agent.AgentState:
@@ -228,7 +196,7 @@ def test_the_order_of_telemetry_does_not_depend_on_the_wall_clock(sent_at: str) 
 
 def test_what_each_level_answered_in_unsaid_periods_is_in_the_next_message() -> None:
     def period(answered: int) -> agent.PeriodEnded:
-        served = (Served(level=1, answered=answered, labelled=0, correct=0),)
+        served = (LevelServed(level=1, answered=answered, labelled=0, correct=0),)
         return agent.PeriodEnded(
             sent_at="2026-01-01T00:00:00Z",
             period_s=60.0,

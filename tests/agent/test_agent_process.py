@@ -16,26 +16,12 @@ from secateur_protocols.state import Reported
 from secateur_protocols.telemetry import Telemetry
 from secateur_protocols.topics import rebirth
 from secateur_server.adapters.embedded_broker import EmbeddedBroker
-from support.agent_process import AgentProcess
+from support.agent_process import EVALUATION, AgentProcess
 from support.listener import Listener
 from support.published import PublishedLadder
 from support.waiting import wait_until
 
-DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
-
 pytestmark = [pytest.mark.broker, pytest.mark.engine]
-
-
-@pytest.fixture
-def listener(mosquitto: EmbeddedBroker) -> Iterator[Listener]:
-    with Listener(mosquitto.url) as listening:
-        yield listening
-
-
-@pytest.fixture
-def agent(mosquitto: EmbeddedBroker, tmp_path: Path) -> Iterator[AgentProcess]:
-    with AgentProcess(tmp_path / "agent", mosquitto.url, DIGITS / "evaluation.npz") as one:
-        yield one
 
 
 def is_online(presence: Presence) -> bool:
@@ -206,8 +192,9 @@ hardware_class = "test"
 memory_total_bytes = 1000000000
 overrides = "{overrides}"
 """
-    data = DIGITS / "evaluation.npz"
-    with AgentProcess(tmp_path / "pressed", mosquitto.url, data, more=simulation) as agent:
+    with AgentProcess(
+        tmp_path / "pressed", mosquitto.url, EVALUATION, more=simulation
+    ) as agent:
         yield agent, overrides
 
 

@@ -2,8 +2,6 @@
 
 import random
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,27 +10,12 @@ from secateur_agent.core.swap import MAX_REFUSALS, TOLD, Phase
 from secateur_protocols.ota import Ota, UpdateState
 from secateur_protocols.state import Reported
 from secateur_protocols.telemetry import Telemetry
-from secateur_server.adapters.embedded_broker import EmbeddedBroker
 from support.agent_process import AgentProcess
 from support.listener import Listener
 from support.published import PublishedLadder
 from support.waiting import wait_until
 
-DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
-
 pytestmark = [pytest.mark.broker, pytest.mark.engine, pytest.mark.slow]
-
-
-@pytest.fixture
-def listener(mosquitto: EmbeddedBroker) -> Iterator[Listener]:
-    with Listener(mosquitto.url) as listening:
-        yield listening
-
-
-@pytest.fixture
-def agent(mosquitto: EmbeddedBroker, tmp_path: Path) -> Iterator[AgentProcess]:
-    with AgentProcess(tmp_path / "agent", mosquitto.url, DIGITS / "evaluation.npz") as one:
-        yield one
 
 
 def begin_at(agent: AgentProcess, listener: Listener, published: PublishedLadder) -> None:

@@ -7,22 +7,13 @@ from hypothesis import strategies as st
 
 from secateur_agent.core import agent, descent, guard, standby, swap
 from secateur_protocols.event import DeviceEvent
-from secateur_protocols.info import EngineInfo, Hardware, Info, ModelTask
 from secateur_protocols.ota import ReasonCode
 from secateur_protocols.state import Reported
 from support import ladders
+from support.reports import info
 
 MODELS = ("digits", "words")
-INFO = Info(
-    boot=1,
-    agent_version="1",
-    hardware=Hardware(
-        machine="m", cpu_model="c", cores=2, memory_bytes=2**30, hardware_class="k"
-    ),
-    engine=EngineInfo(name="litert", version="2", threads=1),
-    tasks=tuple(ModelTask(model=model, deadline_ms=10.0) for model in MODELS),
-    labels={},
-)
+INFO = info(*MODELS)
 SHORT = guard.Crossing(ReasonCode.SLO_MEMORY, "memory 3% available, limit 5%")
 
 levels = st.integers(0, 2)

@@ -18,26 +18,12 @@ from secateur_protocols.ota import Ota, ReasonCode, UpdateState
 from secateur_protocols.state import Reported
 from secateur_protocols.telemetry import Telemetry
 from secateur_server.adapters.embedded_broker import EmbeddedBroker
-from support.agent_process import AgentProcess
+from support.agent_process import EVALUATION, AgentProcess
 from support.kernel_tree import KernelTree
 from support.listener import Listener
 from support.published import PublishedLadder
 
-DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
-
 pytestmark = [pytest.mark.broker, pytest.mark.engine]
-
-
-@pytest.fixture
-def listener(mosquitto: EmbeddedBroker) -> Iterator[Listener]:
-    with Listener(mosquitto.url) as listening:
-        yield listening
-
-
-@pytest.fixture
-def agent(mosquitto: EmbeddedBroker, tmp_path: Path) -> Iterator[AgentProcess]:
-    with AgentProcess(tmp_path / "agent", mosquitto.url, DIGITS / "evaluation.npz") as one:
-        yield one
 
 
 @pytest.fixture
@@ -231,17 +217,16 @@ def test_a_control_groups_limit_is_the_devices_own(tmp_path: Path) -> None:
 def test_a_model_without_an_artifact_does_not_hold_up_another(
     mosquitto: EmbeddedBroker, listener: Listener, published: PublishedLadder, tmp_path: Path
 ) -> None:
-    data = DIGITS / "evaluation.npz"
     other = f"""
 [[models]]
 name = "no-such-model"
 deadline_ms = 5000.0
 [models.source]
 kind = "replay"
-path = "{data}"
+path = "{EVALUATION}"
 rate_hz = 20.0
 """
-    with AgentProcess(tmp_path / "two", mosquitto.url, data, more=other) as agent:
+    with AgentProcess(tmp_path / "two", mosquitto.url, EVALUATION, more=other) as agent:
         agent.start()
         listener.desire(published.desired(1, 1))
         listener.wait_for_level(1)

@@ -1,12 +1,11 @@
 """The agent inside a Python program: it answers, adapts, and survives its control process."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from secateur_server.adapters.embedded_broker import EmbeddedBroker
 from support.inference import DIGITS
 from support.listener import Listener
 from support.published import PublishedLadder
+from support.waiting import wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.engine]
 
@@ -44,27 +44,22 @@ def config(mosquitto: EmbeddedBroker, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def listener(mosquitto: EmbeddedBroker) -> Iterator[Listener]:
-    with Listener(mosquitto.url) as listening:
-        yield listening
-
-
 def frames() -> tuple[np.ndarray, np.ndarray]:
     data = np.load(DIGITS.parent / "evaluation.npz")
     return data["x"].astype(np.float32), data["y"]
 
 
 def controls() -> list[psutil.Process]:
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if "secateur_agent.beside" in child.cmdline()]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            if "secateur_agent.beside" in child.cmdline():
+                found.append(child)
+    return found
 
 
-def wait_until(holds: Callable[[], object]) -> None:
-    until_s = time.monotonic() + 90
-    while not holds():
-        assert time.monotonic() < until_s
-        time.sleep(0.05)
+def has_control_but(old: psutil.Process) -> bool:
+    return any(control.pid != old.pid for control in controls())
 
 
 def test_a_program_infers_while_levels_change_and_the_control_process_dies(
@@ -94,7 +89,7 @@ def test_a_program_infers_while_levels_change_and_the_control_process_dies(
         control.kill()
         before = len(answers)
         wait_until(lambda: len(answers) > before + 50)
-        wait_until(lambda: controls() and controls()[0].pid != control.pid)
+        wait_until(lambda: has_control_but(control))
         since = len(listener.heard)
         listener.desire(published.desired(3, 0))
         listener.wait_for_level(0, since=since)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,19 +47,19 @@ def with_golden(request: ProbeRequest, path: Path, **arrays: np.ndarray) -> Prob
         np.savez(content, **{**dict(known), **arrays})
     path.write_bytes(content.getvalue())
     digest = hashlib.sha256(content.getvalue()).hexdigest()
-    return request.model_copy(update={"golden_path": str(path), "golden_digest": digest})
+    return replace(request, golden_path=str(path), golden_digest=digest)
 
 
 def with_artifact(request: ProbeRequest, path: Path, content: bytes) -> ProbeRequest:
     path.write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
-    return request.model_copy(update={"artifact_path": str(path), "artifact_digest": digest})
+    return replace(request, artifact_path=str(path), artifact_digest=digest)
 
 
 def test_a_good_artifact_is_proven_and_measured(request_of: ProbeRequest) -> None:
     proof, measured = run_probe(request_of)
     assert proof.digest == request_of.artifact_digest
-    again, _ = run_probe(request_of.model_copy(update={"is_urgent": False}))
+    again, _ = run_probe(replace(request_of, is_urgent=False))
     assert again == proof  # the same outputs, bit by bit
     for word in ("p50", "p95", "MB"):
         assert word in measured
@@ -102,13 +103,13 @@ def test_bytes_that_are_not_what_their_digest_says_are_not_run(
     damaged = tmp_path / "damaged"
     damaged.write_bytes(Path(request_of.artifact_path).read_bytes()[:-1])
     with pytest.raises(PermanentError) as caught:
-        run_probe(request_of.model_copy(update={"artifact_path": str(damaged)}))
+        run_probe(replace(request_of, artifact_path=str(damaged)))
     assert caught.value.reason is ReasonCode.DIGEST_MISMATCH
 
 
 def test_a_probe_gets_no_more_memory_than_its_limit(request_of: ProbeRequest) -> None:
     with pytest.raises(PermanentError) as caught:
-        run_probe(request_of.model_copy(update={"memory_limit_bytes": 1}))
+        run_probe(replace(request_of, memory_limit_bytes=1))
     assert caught.value.reason in {ReasonCode.OOM, ReasonCode.LOAD_FAILED}
 
 

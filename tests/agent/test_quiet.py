@@ -21,31 +21,12 @@ from secateur_agent.core.quiet import (
     forget,
     weigh,
 )
-from secateur_agent.core.telemetry import LaneReport
+from secateur_agent.core.report import LaneReport
 from secateur_protocols.telemetry import Resources
+from support.reports import REPORT
 
 MESSAGE_BYTES = 1200
 PERIOD_S = 10.0
-REPORT = LaneReport(
-    model="digits",
-    version="1",
-    level=1,
-    digest="a" * 64,
-    precision="float32",
-    deadline_ms=50.0,
-    p50_ms=9.0,
-    p95_ms=10.0,
-    p999_ms=12.0,
-    p99_ms=11.0,
-    since_switch_s=10.0,
-    offered=0,
-    answered=0,
-    dropped=0,
-    lost=0,
-    deadline_misses=0,
-    switches=0,
-    served=(),
-)
 
 profiles = st.sampled_from([NORMAL, METERED])
 reports = st.builds(

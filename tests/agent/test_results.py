@@ -17,7 +17,8 @@ from secateur_agent.inference.commands import Load, ReplaySpec, ResultReady, Res
 from secateur_agent.inference.frame import Answered
 from secateur_agent.inference.results import Results, describe
 from secateur_protocols.codec import MAX_MESSAGE_BYTES, decode, decode_document, encode
-from secateur_protocols.result import MAX_NUMBERS, Result
+from secateur_protocols.plain import MAX_NUMBERS
+from secateur_protocols.result import Result
 from secateur_protocols.topics import result_topic
 from secateur_server.adapters.embedded_broker import EmbeddedBroker
 from support.agent_process import AgentProcess

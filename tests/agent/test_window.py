@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secateur_agent.core.window import nearest_rank, remember
-from secateur_protocols.telemetry import MAX_HISTORY
+from secateur_protocols.plain import MAX_HISTORY
 
 values = st.lists(st.floats(0, 1e6), min_size=1, max_size=200).map(sorted)
 ratios = st.sampled_from([0.5, 0.9, 0.95, 0.99, 0.999, 1.0])

@@ -7,11 +7,12 @@ import random
 import resource
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from secateur_agent.engine import find_engine
 from secateur_agent.probe import probe
-from secateur_agent.probe_words import ProbeRequest, ProbeResult
+from secateur_agent.probe_words import ProbeRequest, read_request, write
 from support.mutants import mutate
 
 CPU_S = 5
@@ -20,7 +21,7 @@ CPU_S = 5
 
 def main() -> int:
     original, folder, mutants = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2]), sys.argv[3]
-    request = ProbeRequest.model_validate_json(sys.stdin.read())
+    request = read_request(sys.stdin.read())
     find_engine(request.engine)  # once, for all children
     chance = random.Random(5)
     ends: Counter[str] = Counter()
@@ -42,8 +43,8 @@ def _end_of(request: ProbeRequest, content: bytes, folder: Path) -> str:
         return f"signal {os.WTERMSIG(status)}"
     if os.WEXITSTATUS(status) != 0 or not verdict.exists():
         return "no verdict"
-    result = ProbeResult.model_validate_json(verdict.read_bytes())
-    return "proven" if result.reason is None else "refused"
+    result = json.loads(verdict.read_bytes())
+    return "proven" if result["reason"] is None else "refused"
 
 
 def _run(request: ProbeRequest, mutant: Path, content: bytes, verdict: Path) -> None:
@@ -51,15 +52,14 @@ def _run(request: ProbeRequest, mutant: Path, content: bytes, verdict: Path) -> 
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 2)
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 1))
-    asked = request.model_copy(
-        update={
-            "artifact_path": str(mutant),
-            "artifact_digest": hashlib.sha256(content).hexdigest(),
-            "memory_limit_bytes": 1 << 28,
-        }
+    asked = replace(
+        request,
+        artifact_path=str(mutant),
+        artifact_digest=hashlib.sha256(content).hexdigest(),
+        memory_limit_bytes=1 << 28,
     )
     try:
-        verdict.write_text(probe(asked).model_dump_json())
+        verdict.write_text(write(probe(asked)))
     except BaseException:  # noqa: BLE001 - whatever it is, it is not a verdict
         os._exit(1)
     os._exit(0)

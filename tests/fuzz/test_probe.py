@@ -12,6 +12,7 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ import pytest
 from secateur_agent.adapters.probing import run_probe
 from secateur_agent.errors import PermanentError
 from secateur_agent.installed import EngineName
-from secateur_agent.probe_words import ProbeRequest
+from secateur_agent.probe_words import ProbeRequest, write
 from secateur_protocols.manifest import Ladder
 from support.mutants import mutate
 
@@ -57,7 +58,7 @@ def test_no_mutant_of_a_model_brings_down_more_than_its_probe(
     runner = Path(__file__).parent / "probe_mutants.py"
     done = subprocess.run(
         [sys.executable, str(runner), str(DIGITS), str(tmp_path), str(MUTANTS)],
-        input=request.model_dump_json(),
+        input=write(request),
         capture_output=True,
         text=True,
         check=False,
@@ -82,11 +83,10 @@ def test_mutants_in_the_real_child_end_as_a_permanent_error_or_a_proof(
         content = mutate(original, chance)
         path = tmp_path / f"mutant-{number}"
         path.write_bytes(content)
-        mutant = request.model_copy(
-            update={
-                "artifact_path": str(path),
-                "artifact_digest": hashlib.sha256(content).hexdigest(),
-            }
+        mutant = replace(
+            request,
+            artifact_path=str(path),
+            artifact_digest=hashlib.sha256(content).hexdigest(),
         )
         proof = None
         with contextlib.suppress(PermanentError):

@@ -11,6 +11,9 @@ import psutil
 
 from support.waiting import wait_until
 
+EVALUATION = Path(__file__).resolve().parents[2] / "examples/digits/evaluation.npz"
+"""Labelled frames of the digit model."""
+
 AGENT_TOML = """\
 device = "meter-7"
 state_dir = {state_dir}

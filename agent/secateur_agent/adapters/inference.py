@@ -6,10 +6,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from typing import Protocol
 
 from secateur_agent.inference.commands import Command, Configure, Reply, Stop
+from secateur_agent.inference.pipe import Pipe
 
 STOP_S = 10.0
 """How long the process may take to finish the frames under way, seconds."""
@@ -38,7 +38,7 @@ class HostProgram:
     """The program that started us, and infers itself; at the other end of a pipe."""
 
     def __init__(
-        self, pipe: Connection, configure: Configure, post: Post, on_end: Callable[[], None]
+        self, pipe: Pipe, configure: Configure, post: Post, on_end: Callable[[], None]
     ) -> None:
         """Begin to listen.
 
@@ -65,7 +65,7 @@ class HostProgram:
         self.send(Stop())
 
     def _read(self) -> None:
-        with contextlib.suppress(EOFError, OSError):
+        with self._pipe, contextlib.suppress(EOFError, OSError):
             while True:
                 self._post(self._pipe.recv())
         self._on_end()
@@ -91,7 +91,7 @@ class InferenceProcess:
             stdin=subprocess.DEVNULL,
         )
         theirs.close()
-        self._pipe = Connection(ours.detach())
+        self._pipe = Pipe(ours)
         self._post = post
         self._is_stopping = False
         self._sending = threading.Lock()
@@ -105,11 +105,8 @@ class InferenceProcess:
 
     def send(self, command: Command) -> None:
         """Send a command; one to a process that is gone is forgotten, its death is posted."""
-        with self._sending:
-            try:
-                self._pipe.send(command)
-            except OSError:
-                return
+        with self._sending, contextlib.suppress(OSError):
+            self._pipe.send(command)
 
     def stop(self) -> None:
         """End the process, by force if it does not end by itself."""
@@ -122,12 +119,9 @@ class InferenceProcess:
             self._child.wait()
 
     def _read(self) -> None:
-        while True:
-            try:
-                reply: Reply = self._pipe.recv()
-            except (EOFError, OSError):
-                break
-            self._post(reply)
+        with self._pipe, contextlib.suppress(EOFError, OSError):
+            while True:
+                self._post(self._pipe.recv())
         if not self._is_stopping:
             self._child.kill()
             self._child.wait()

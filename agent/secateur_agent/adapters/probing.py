@@ -4,10 +4,10 @@ import signal
 import subprocess
 import sys
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from secateur_agent.errors import PermanentError
-from secateur_agent.probe_words import CPU_S, ProbeRequest, ProbeResult
+from secateur_agent.probe_words import CPU_S, ProbeRequest, ProbeResult, write
 from secateur_protocols.ota import ReasonCode
 from secateur_protocols.state import ProofOfRun
 
@@ -29,7 +29,7 @@ def run_probe(request: ProbeRequest) -> tuple[ProofOfRun, str]:
     try:
         child = subprocess.run(
             [sys.executable, "-P", "-m", "secateur_agent.probe"],
-            input=request.model_dump_json().encode(),
+            input=write(request).encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=TIMEOUT_S,
@@ -41,8 +41,11 @@ def run_probe(request: ProbeRequest) -> tuple[ProofOfRun, str]:
     result = _read(child)
     if result.reason is not None or result.outputs_digest is None:
         raise PermanentError(result.detail, result.reason or ReasonCode.LOAD_FAILED)
-    proof = ProofOfRun(digest=request.artifact_digest, golden_digest=result.outputs_digest)
-    return proof, _measured(result)
+    try:
+        proof = ProofOfRun(digest=request.artifact_digest, golden_digest=result.outputs_digest)
+        return proof, _measured(result)
+    except (ValidationError, TypeError) as error:  # no digest, or no numbers
+        raise _no_verdict(child) from error
 
 
 def _measured(result: ProbeResult) -> str:
@@ -59,7 +62,12 @@ def _read(child: subprocess.CompletedProcess[bytes]) -> ProbeResult:
         msg = f"the engine crashed in the probe (signal {-child.returncode})"
         raise PermanentError(msg, ReasonCode.LOAD_FAILED)
     try:
-        return ProbeResult.model_validate_json(child.stdout)
+        # The child may be anybody's by now: what it says is checked.
+        return TypeAdapter(ProbeResult).validate_json(child.stdout, strict=True)
     except ValidationError as error:
-        msg = f"the probe ended with exit code {child.returncode} and no verdict"
-        raise PermanentError(msg, ReasonCode.LOAD_FAILED) from error
+        raise _no_verdict(child) from error
+
+
+def _no_verdict(child: subprocess.CompletedProcess[bytes]) -> PermanentError:
+    msg = f"the probe ended with exit code {child.returncode} and no verdict"
+    return PermanentError(msg, ReasonCode.LOAD_FAILED)

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from secateur_agent.core import guard, standby, swap
-from secateur_agent.core.telemetry import LaneReport, WireBytes
+from secateur_agent.core.report import LaneReport
+from secateur_agent.core.telemetry import WireBytes
 from secateur_protocols.ids import Digest, ModelName
 from secateur_protocols.state import Desired
 from secateur_protocols.telemetry import Resources

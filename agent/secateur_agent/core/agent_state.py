@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from secateur_agent.core import descent, quiet, standby, swap
+from secateur_agent.core.report import LevelServed
 from secateur_agent.core.telemetry import History
 from secateur_protocols.ids import ModelName
 from secateur_protocols.info import Info
 from secateur_protocols.message import Message
 from secateur_protocols.ota import Update
 from secateur_protocols.state import Desired
-from secateur_protocols.telemetry import Served
 from secateur_protocols.topics import Leaf
 
 
@@ -39,7 +39,7 @@ class AgentState:
     lids: Mapping[ModelName, descent.Lid] = field(default_factory=dict)
     updates: Mapping[ModelName, Update] = field(default_factory=dict)
     histories: Mapping[ModelName, History] = field(default_factory=dict)
-    unsaid: Mapping[ModelName, tuple[Served, ...]] = field(default_factory=dict)
+    unsaid: Mapping[ModelName, tuple[LevelServed, ...]] = field(default_factory=dict)
     profile: quiet.Profile = quiet.NORMAL
     saying: quiet.Quiet = field(default_factory=quiet.Quiet)
     sequence: int = 0

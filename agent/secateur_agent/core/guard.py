@@ -6,7 +6,7 @@ with the broker down.
 
 from dataclasses import dataclass
 
-from secateur_protocols.ota import ReasonCode
+from secateur_protocols.plain import ReasonCode
 
 HOLD_S = 10.0
 """Between two steps of one model for heat, seconds: silicon cools that slowly."""

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from secateur_agent.core.telemetry import LaneReport
+from secateur_agent.core.report import LaneReport
 from secateur_protocols.telemetry import Resources
 
 MONTH_S = 30 * 86_400

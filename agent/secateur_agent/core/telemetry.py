@@ -2,46 +2,13 @@
 
 from dataclasses import dataclass
 
+from secateur_agent.core.report import LaneReport, LevelServed
 from secateur_agent.core.window import remember
-from secateur_protocols.telemetry import MAX_HISTORY, ModelTelemetry, Resources, Served
+from secateur_protocols.plain import MAX_HISTORY
+from secateur_protocols.telemetry import ModelTelemetry, Resources, Served
 
 DIGITS = 4
 """Of a latency in a message: measurements are not better than that, and 17 cost bytes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneReport:
-    """What one model did in one period, and its counters since the agent started.
-
-    Attributes:
-        digest: Of the artifact that serves; likewise ``version``, ``level``, ``precision``.
-        p50_ms: Of the serving artifact's answers in this period, arrival to answer, nearest
-            rank, milliseconds. ``None``: no answers. Likewise the other ranks.
-        since_switch_s: Time that the artifact has served, seconds.
-        offered: Frames handed over by the source, ``answered``, ``dropped`` by policy, and
-            ``deadline_misses``: counters since the inference process started.
-        switches: Changes of the serving artifact, the first one not counted.
-        served: What each level answered in this period.
-    """
-
-    model: str
-    version: str
-    level: int
-    digest: str
-    precision: str
-    deadline_ms: float
-    p50_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
-    p999_ms: float | None
-    since_switch_s: float
-    offered: int
-    answered: int
-    dropped: int
-    lost: int
-    deadline_misses: int
-    switches: int
-    served: tuple[Served, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +51,7 @@ def tell(
     report: LaneReport,
     history: History,
     *,
-    served: tuple[Served, ...],
+    served: tuple[LevelServed, ...],
     prefetched: tuple[str, ...],
 ) -> ModelTelemetry:
     """Put one model's part of the telemetry message together.
@@ -114,12 +81,22 @@ def tell(
         lost=report.lost,
         deadline_misses=report.deadline_misses,
         switches=report.switches,
-        served=served,
+        served=tuple(
+            Served(
+                level=each.level,
+                answered=each.answered,
+                labelled=each.labelled,
+                correct=each.correct,
+            )
+            for each in served
+        ),
         prefetched=prefetched,
     )
 
 
-def add_served(earlier: tuple[Served, ...], later: tuple[Served, ...]) -> tuple[Served, ...]:
+def add_served(
+    earlier: tuple[LevelServed, ...], later: tuple[LevelServed, ...]
+) -> tuple[LevelServed, ...]:
     """Add what two periods answered, level by level; of too many levels the latest stay."""
     sums = {each.level: each for each in earlier}
     for each in later:
@@ -136,8 +113,8 @@ def shorten(resources: Resources) -> Resources:
     return resources.model_copy(update=rounded)
 
 
-def _add(before: Served, each: Served) -> Served:
-    return Served(
+def _add(before: LevelServed, each: LevelServed) -> LevelServed:
+    return LevelServed(
         level=each.level,
         answered=before.answered + each.answered,
         labelled=before.labelled + each.labelled,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from secateur_protocols.telemetry import MAX_HISTORY
+from secateur_protocols.plain import MAX_HISTORY
 
 
 def nearest_rank(ordered: Sequence[float], ratio: float) -> float:

@@ -5,8 +5,8 @@ import signal
 import sys
 import threading
 import traceback
-from multiprocessing.connection import Connection
 
+from secateur_agent.inference.pipe import Pipe
 from secateur_agent.inference.process import InferenceProcess
 
 
@@ -21,7 +21,7 @@ def main() -> int:
     # A terminal's Ctrl-C goes to both; the control process decides when this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.excepthook = _die
-    return InferenceProcess(Connection(int(sys.argv[1]))).run()
+    return InferenceProcess(Pipe.inherited(int(sys.argv[1]))).run()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What control and inference process say to each other over their pipe.
 
-Frozen values, pickled by `multiprocessing.connection`: both ends are our own code, of the
-same version, started by one another.
+Nothing that is imported here may need pydantic: the inference process parses no message, and
+would pay for it with 15 MB.
 """
 
 from collections.abc import Mapping
@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from secateur_agent.core.guard import Crossing
-from secateur_agent.core.telemetry import LaneReport
+from secateur_agent.core.report import LaneReport
 from secateur_agent.inference.realtime import Realtime
 from secateur_agent.installed import EngineName
-from secateur_protocols.ids import Digest, ModelName
-from secateur_protocols.ota import ReasonCode
+from secateur_protocols.plain import ReasonCode
 
 NO_SWAP = 0
 """The ticket of what is loaded without a swap: an incumbent, after a start."""
@@ -92,7 +91,7 @@ class LaneSpec:
             1: never.
     """
 
-    model: ModelName
+    model: str
     deadline_ms: float
     source: SourceSpec | None
     queue: int
@@ -143,11 +142,11 @@ class Load:
     """
 
     ticket: int
-    model: ModelName
+    model: str
     version: str
     level: int
     precision: str
-    digest: Digest
+    digest: str
     path: str
 
 
@@ -166,7 +165,7 @@ class Prepare:
 class Release:
     """Let go of what was prepared, or is being prepared."""
 
-    model: ModelName
+    model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +173,7 @@ class Watch:
     """Answer with `Watched` after ``count`` more answers, or ``limit_s`` seconds."""
 
     ticket: int
-    model: ModelName
+    model: str
     count: int
     limit_s: float
 
@@ -183,7 +182,7 @@ class Watch:
 class Settle:
     """The serving artifact is committed: let go of the one before."""
 
-    model: ModelName
+    model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,15 +193,15 @@ class Restore:
     `NotServing` says. ``None``: nothing answers.
     """
 
-    model: ModelName
-    digest: Digest | None
+    model: str
+    digest: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class SetDeadline:
     """Judge answers by another deadline, milliseconds."""
 
-    model: ModelName
+    model: str
     deadline_ms: float
 
 
@@ -217,7 +216,7 @@ class SetSlowdown:
 class Deliver:
     """A payload of a model's source topic arrived."""
 
-    model: ModelName
+    model: str
     payload: bytes
 
 
@@ -251,8 +250,7 @@ Command = (
 class Ready:
     """The engine is imported and the sources are open."""
 
-    engine: str
-    engine_version: str
+    engine: EngineName
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +265,7 @@ class Serving:
     """The artifact answers."""
 
     ticket: int
-    model: ModelName
+    model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +273,7 @@ class NotServing:
     """The artifact could not be loaded or warmed; what served before goes on."""
 
     ticket: int
-    model: ModelName
+    model: str
     reason: ReasonCode
     detail: str
 
@@ -292,7 +290,7 @@ class Watched:
     """
 
     ticket: int
-    model: ModelName
+    model: str
     answered: int
     faults: int
     detail: str
@@ -306,7 +304,7 @@ class Prepared:
     """The artifact can answer from one frame to the next."""
 
     ticket: int
-    model: ModelName
+    model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +312,7 @@ class NotPrepared:
     """The artifact could not be loaded or warmed; nothing is prepared."""
 
     ticket: int
-    model: ModelName
+    model: str
     reason: ReasonCode
     detail: str
 
@@ -323,7 +321,7 @@ class NotPrepared:
 class Overdue:
     """Too many of the last answers came after their deadline."""
 
-    model: ModelName
+    model: str
     crossing: Crossing
 
 
@@ -338,7 +336,7 @@ class Collected:
 class ResultReady:
     """A result to publish: the members of the message, but those that order it."""
 
-    model: ModelName
+    model: str
     result: dict[str, Any]
 
 
@@ -350,7 +348,7 @@ class Fault:
         model: ``None``: something else that the whole process could not do.
     """
 
-    model: ModelName | None
+    model: str | None
     text: str
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from secateur_agent.core import guard
-from secateur_agent.core.telemetry import LaneReport
+from secateur_agent.core.report import LaneReport
 from secateur_agent.engine import InvokeError, LoadedModel, Tensor
 from secateur_agent.inference.commands import Fault, LaneSpec, Load, Overdue, Reply, Watch
 from secateur_agent.inference.frame import Answered, Frame, Unanswered
@@ -24,7 +24,7 @@ from secateur_agent.inference.realtime import Realtime, prepare_hot_thread
 from secateur_agent.inference.results import open_results
 from secateur_agent.inference.trial import Trial
 from secateur_agent.inference.turnstile import Turnstile
-from secateur_protocols.ota import ReasonCode
+from secateur_protocols.plain import ReasonCode
 
 TAKE_S = 0.5
 """How long a lane waits for a frame before it looks whether it is to stop, seconds."""

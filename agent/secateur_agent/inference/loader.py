@@ -2,7 +2,6 @@
 
 import hashlib
 import queue
-import statistics
 import threading
 import time
 from collections import Counter
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from secateur_agent.core.window import nearest_rank
 from secateur_agent.engine import Engine, InvokeError, LoadError, Tensor
 from secateur_agent.errors import AgentError, PermanentError, TransientError
 from secateur_agent.inference.commands import (
@@ -28,7 +28,7 @@ from secateur_agent.inference.commands import (
 from secateur_agent.inference.lane import Lane
 from secateur_agent.inference.lane import Serving as Loaded
 from secateur_agent.inference.realtime import collect, prepare_background_thread
-from secateur_protocols.ota import ReasonCode
+from secateur_protocols.plain import ReasonCode
 
 WARM_UPS = 15
 """Inferences before an artifact may answer: the first ones pay for memory and caches."""
@@ -157,4 +157,4 @@ def _warm(engine: Engine, threads: int, load: Load, sample: Tensor | None) -> Lo
         raise PermanentError(str(error), ReasonCode.WARMUP_FAILED) from error
     except MemoryError as error:
         raise TransientError("out of memory", ReasonCode.OOM) from error
-    return Loaded(load, model, statistics.median(times_s))
+    return Loaded(load, model, nearest_rank(sorted(times_s), 0.5))

@@ -3,8 +3,9 @@
 import time
 from dataclasses import dataclass
 
+from secateur_agent.core.report import LevelServed
 from secateur_agent.inference.histogram import Histogram
-from secateur_protocols.telemetry import MAX_HISTORY, Served
+from secateur_protocols.plain import MAX_HISTORY
 
 
 @dataclass(slots=True)
@@ -28,7 +29,7 @@ class Period:
     lost: int
     deadline_misses: int
     switches: int
-    served: tuple[Served, ...]
+    served: tuple[LevelServed, ...]
 
 
 class Meter:
@@ -105,10 +106,8 @@ def _rank_ms(latencies: Histogram, ratio: float) -> float | None:
     return latencies.rank_us(ratio) / 1e3 if latencies.total else None
 
 
-def _served(levels: dict[int, _LevelCount]) -> tuple[Served, ...]:
+def _served(levels: dict[int, _LevelCount]) -> tuple[LevelServed, ...]:
     return tuple(
-        Served(
-            level=level, answered=count.answered, labelled=count.labelled, correct=count.correct
-        )
+        LevelServed(level, count.answered, count.labelled, count.correct)
         for level, count in list(levels.items())[-MAX_HISTORY:]
     )

@@ -6,8 +6,7 @@ each lane has a hot loop of its own. It ends with its pipe: no orphan infers on.
 
 import threading
 from collections.abc import Callable, Mapping
-from multiprocessing.connection import Connection
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from secateur_agent.engine import Engine, find_engine
 from secateur_agent.errors import ConfigError
@@ -18,6 +17,7 @@ from secateur_agent.inference.commands import (
     Configure,
     Deliver,
     Fault,
+    HttpSpec,
     LaneSpec,
     Load,
     Prepare,
@@ -35,6 +35,7 @@ from secateur_agent.inference.commands import (
 from secateur_agent.inference.intake import Intake
 from secateur_agent.inference.lane import Lane
 from secateur_agent.inference.loader import Loader
+from secateur_agent.inference.pipe import Pipe
 from secateur_agent.inference.realtime import (
     keep_collections_out,
     prepare_process,
@@ -43,10 +44,10 @@ from secateur_agent.inference.sources import open_source
 from secateur_agent.inference.sources.topic import TopicSource
 from secateur_agent.inference.turnstile import Turnstile
 from secateur_agent.installed import EngineMissingError
-from secateur_agent.oip.metrics import render
-from secateur_agent.oip.router import Router
-from secateur_agent.oip.server import HttpServer
 from secateur_agent.source import SourceError
+
+if TYPE_CHECKING:
+    from secateur_agent.oip.server import HttpServer
 
 POLL_S = 0.5
 """How often a watch without frames is checked for its end, seconds."""
@@ -55,7 +56,7 @@ POLL_S = 0.5
 class InferenceProcess:
     """Carries commands to lanes and answers back."""
 
-    def __init__(self, pipe: Connection) -> None:
+    def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
         self._sending = threading.Lock()
         self._lanes: dict[str, Lane] = {}
@@ -79,7 +80,7 @@ class InferenceProcess:
             self._reply(Unusable(str(error)))
             return 2
         keep_collections_out()
-        self._reply(Ready(str(engine.name), engine.version))
+        self._reply(Ready(engine.name))
         for problem in problems:
             self._reply(Fault(None, problem))
         self._serve()
@@ -98,15 +99,15 @@ class InferenceProcess:
         """
         engine = self._begin(self._pipe.recv())
         on_open()
-        self._reply(Ready(str(engine.name), engine.version))
+        self._reply(Ready(engine.name))
         self._serve()
 
-    def go_on(self, pipe: Connection) -> None:
+    def go_on(self, pipe: Pipe) -> None:
         """Serve another control process, with the lanes as they are."""
         self._pipe = pipe
         configure: Configure = pipe.recv()
         engine = find_engine(configure.engine)
-        self._reply(Ready(str(engine.name), engine.version))
+        self._reply(Ready(engine.name))
         self._serve()
 
     def close(self) -> None:
@@ -135,12 +136,19 @@ class InferenceProcess:
                 realtime=configure.realtime,
             )
         if configure.http is not None:
-            router = Router(self._lanes, lambda: render(self._collected.reports))
-            self._http = HttpServer(configure.http, router)
+            self._http = self._open_http(configure.http)
         for lane in self._lanes.values():
             lane.start()
         if self._http is not None:
             self._http.start()
+
+    def _open_http(self, spec: HttpSpec) -> "HttpServer":
+        # Here alone: not every device has callers, and it brings 20 modules.
+        from secateur_agent.oip.metrics import render  # noqa: PLC0415 - see above
+        from secateur_agent.oip.router import Router  # noqa: PLC0415 - see above
+        from secateur_agent.oip.server import HttpServer  # noqa: PLC0415 - see above
+
+        return HttpServer(spec, Router(self._lanes, lambda: render(self._collected.reports)))
 
     def _intake(self, spec: LaneSpec) -> Intake:
         source = open_source(spec.source) if spec.source is not None else None

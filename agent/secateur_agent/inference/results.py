@@ -17,7 +17,7 @@ from typing import IO, Any
 from secateur_agent.adapters.clock import utc_now
 from secateur_agent.inference.commands import Fault, LaneSpec, Reply, ResultReady, ResultSpec
 from secateur_agent.inference.frame import Answered
-from secateur_protocols.result import MAX_NUMBERS, MAX_OUTPUTS
+from secateur_protocols.plain import MAX_NUMBERS, MAX_OUTPUTS
 
 STDOUT = "-"
 

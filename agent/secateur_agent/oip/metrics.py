@@ -8,7 +8,7 @@ Source: Prometheus documentation, "Exposition formats", text format 0.0.4.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from secateur_agent.core.telemetry import LaneReport
+from secateur_agent.core.report import LaneReport
 
 _Read = Callable[[LaneReport], float | None]
 

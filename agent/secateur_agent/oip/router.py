@@ -11,7 +11,6 @@
 Source: Open Inference Protocol, "HTTP/REST".
 """
 
-import importlib.metadata
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -199,6 +198,9 @@ def _no_such_path() -> RequestError:
 
 
 def _server() -> dict[str, Any]:
+    # Here alone: it brings 60 modules, and few callers ask.
+    import importlib.metadata  # noqa: PLC0415 - see above
+
     version = importlib.metadata.version("secateur")
     return {"name": "secateur", "version": version, "extensions": ["binary_tensor_data"]}
 

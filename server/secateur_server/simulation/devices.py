@@ -6,8 +6,9 @@ import numpy as np
 
 from secateur_protocols.info import EngineInfo, Hardware, Info, ModelTask
 from secateur_protocols.manifest import Manifest
+from secateur_protocols.plain import MAX_HISTORY
 from secateur_protocols.state import Desired
-from secateur_protocols.telemetry import MAX_HISTORY, ModelTelemetry, Resources, Telemetry
+from secateur_protocols.telemetry import ModelTelemetry, Resources, Telemetry
 from secateur_server.simulation.scenario import make_ladder
 from secateur_server.simulation.world import Body, Floats, Integers, Weather, World
 

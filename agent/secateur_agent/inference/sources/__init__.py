@@ -1,7 +1,5 @@
 """Sources of frames: a file, a command, an MQTT topic, or a third party's."""
 
-import importlib.metadata
-
 from secateur_agent.errors import ConfigError
 from secateur_agent.inference.commands import (
     ExecSpec,
@@ -10,8 +8,6 @@ from secateur_agent.inference.commands import (
     SourceSpec,
     TopicSpec,
 )
-from secateur_agent.inference.sources.command import CommandSource
-from secateur_agent.inference.sources.replay import ReplaySource
 from secateur_agent.inference.sources.topic import TopicSource
 from secateur_agent.source import ENTRY_POINTS, Source, SourceError
 
@@ -22,11 +18,16 @@ def open_source(spec: SourceSpec) -> Source:
     Raises:
         ConfigError: It cannot be opened.
     """
+    # Each is imported where it is used: a device has one kind of source, mostly.
     match spec:
         case ReplaySpec():
-            return ReplaySource(spec)
+            from secateur_agent.inference.sources import replay  # noqa: PLC0415 - see above
+
+            return replay.ReplaySource(spec)
         case ExecSpec():
-            return CommandSource(spec)
+            from secateur_agent.inference.sources import command  # noqa: PLC0415 - see above
+
+            return command.CommandSource(spec)
         case TopicSpec():
             return TopicSource(spec)
         case PluginSpec():
@@ -34,6 +35,9 @@ def open_source(spec: SourceSpec) -> Source:
 
 
 def _open_plugin(spec: PluginSpec) -> Source:
+    # Here alone: it brings 60 modules, and most devices have no plugin.
+    import importlib.metadata  # noqa: PLC0415 - see above
+
     found = importlib.metadata.entry_points(group=ENTRY_POINTS, name=spec.name)
     if not found:
         known = sorted(
