@@ -27,7 +27,7 @@ from secateur_agent.engine import (
     find_engine,
 )
 from secateur_agent.probe_words import CPU_S, ProbeRequest, ProbeResult, read_request, write
-from secateur_protocols.plain import ReasonCode
+from secateur_protocols.plain import MAX_OUTPUTS_TOLD, ReasonCode
 
 TIMED_RUNS = 20
 """Inferences timed after the golden ones: enough for a p95, a second on a slow device."""
@@ -85,14 +85,16 @@ def _judge(
         inputs = [arrays[f"input_{k}"] for k in range(len(model.inputs))]
         expected = [arrays[f"output_{k}"] for k in range(len(model.outputs))]
     digest = hashlib.sha256()
+    told: list[float] = []
     worst = 0.0
     for k in range(len(inputs[0])):
         outputs = model.infer(_feed(model, inputs, k))
         for output, info, values in zip(outputs, model.outputs, expected, strict=True):
             digest.update(output.tobytes())
+            decoded = info.decode(output).astype(np.float64)
+            told += decoded.ravel()[:MAX_OUTPUTS_TOLD].tolist()
             difference = np.abs(
-                info.decode(output).astype(np.float64)
-                - info.decode(values[k].reshape(info.shape)).astype(np.float64)
+                decoded - info.decode(values[k].reshape(info.shape)).astype(np.float64)
             )
             worst = max(worst, float(difference.max(initial=0.0)))
             if not np.isfinite(difference).all():
@@ -103,6 +105,7 @@ def _judge(
     times_ms = _time(model, _feed(model, inputs, 0))
     return ProbeResult(
         outputs_digest=digest.hexdigest(),
+        outputs=tuple(float(f"{value:.6g}") for value in told[:MAX_OUTPUTS_TOLD]),
         p50_ms=nearest_rank(times_ms, 0.5),
         p95_ms=nearest_rank(times_ms, 0.95),
         added_memory_bytes=_added_bytes(before_bytes),

@@ -4,6 +4,7 @@ Apart, so that asking needs no engine and answering no pydantic.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from secateur_agent.installed import EngineName
@@ -43,6 +44,7 @@ class ProbeResult:
 
     Attributes:
         reason: Why the candidate failed. ``None``: it passed.
+        outputs: The first golden outputs, decoded, for the proof of run.
         added_memory_bytes: Resident memory that loading and running it added at most.
             ``None``: unknown.
     """
@@ -50,6 +52,7 @@ class ProbeResult:
     reason: ReasonCode | None = None
     detail: str = ""
     outputs_digest: str | None = None
+    outputs: Sequence[float] = ()
     p50_ms: float | None = None
     p95_ms: float | None = None
     added_memory_bytes: int | None = None

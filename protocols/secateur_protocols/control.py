@@ -4,14 +4,16 @@ Rule W5: never retained; each request carries an id that its response repeats; t
 request twice is a no-op.
 """
 
+from enum import StrEnum
 from math import isfinite
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue
 
-from secateur_protocols.ids import ClientId, DeviceId, ModelName, RequestId
+from secateur_protocols.ids import ClientId, DeviceId, ModelName, RequestId, Version
 from secateur_protocols.message import Message
 from secateur_protocols.presence import Counter
+from secateur_protocols.rollout import RolloutId, RolloutPlan
 from secateur_protocols.telemetry import DeadlineMilliseconds, Level, Ratio
 
 QuietHours = Annotated[
@@ -92,8 +94,57 @@ class Forget(Message):
     device: DeviceId
 
 
+class StartRollout(Message):
+    """Bring a published version of a model to the site's devices, in waves."""
+
+    action: Literal["start_rollout"] = "start_rollout"
+    model: ModelName
+    version: Version | None = None
+    """``None``: the one published last."""
+    plan: RolloutPlan = RolloutPlan()
+
+
+class ShowRollouts(Message):
+    """Ask where one rollout stands, or all, in short."""
+
+    action: Literal["show_rollouts"] = "show_rollouts"
+    rollout: RolloutId | None = None
+
+
+class Steering(StrEnum):
+    """What an operator may do to a rollout."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    HALT = "halt"
+    """Every device gets the stable version again. There is no way back but a new rollout."""
+    APPROVE = "approve"
+    FORGET = "forget"
+    """One that has ended: its record and its retained topic go."""
+
+
+class SteerRollout(Message):
+    """Do something to a rollout."""
+
+    action: Literal["steer_rollout"] = "steer_rollout"
+    rollout: RolloutId
+    order: Annotated[Steering, Field(strict=False)]
+    wave: Annotated[int, Field(ge=0, le=15)] | None = None
+    """Of ``approve``: the wave that did well. ``None``: the one that is open."""
+    reason: Annotated[str, Field(max_length=200)] | None = None
+    """Of ``halt``, for who reads the status."""
+
+
 Action = Annotated[
-    ListDevices | SetPolicy | ShowPolicy | ShowStatus | AskRebirth | Forget,
+    ListDevices
+    | SetPolicy
+    | ShowPolicy
+    | ShowStatus
+    | AskRebirth
+    | Forget
+    | StartRollout
+    | ShowRollouts
+    | SteerRollout,
     Field(discriminator="action"),
 ]
 

@@ -14,6 +14,7 @@ from secateur_protocols.message import Message
 from secateur_protocols.ota import Ota, OtaProgress
 from secateur_protocols.presence import CoordinatorStatus, Presence, Rebirth
 from secateur_protocols.result import Result
+from secateur_protocols.rollout import RolloutStatus
 from secateur_protocols.state import Desired, Reported
 from secateur_protocols.telemetry import Telemetry
 from secateur_protocols.topics import (
@@ -27,6 +28,7 @@ from secateur_protocols.topics import (
     model_topic,
     rebirth,
     result_topic,
+    rollout_topic,
 )
 
 MESSAGES: dict[Leaf, type[Message]] = {
@@ -56,8 +58,8 @@ class Topic:
     """One kind of topic.
 
     Attributes:
-        pattern: The topic with ``{site}``, ``{device}``, ``{model}``, ``{client}`` for the
-            names in it.
+        pattern: The topic with ``{site}``, ``{device}``, ``{model}``, ``{rollout}``,
+            ``{client}`` for the names in it.
         message: What its payload is.
         writer: Who publishes there.
         qos: 0 or 1.
@@ -99,6 +101,12 @@ TOPICS: tuple[Topic, ...] = (
     Topic(
         pattern=model_topic("{site}", "{model}"),
         message=Ladder,
+        writer=Writer.COORDINATOR,
+        is_retained=True,
+    ),
+    Topic(
+        pattern=rollout_topic("{site}", "{rollout}"),
+        message=RolloutStatus,
         writer=Writer.COORDINATOR,
         is_retained=True,
     ),

@@ -11,6 +11,9 @@ MAX_NUMBERS = 1024
 MAX_OUTPUTS = 8
 """In a result."""
 
+MAX_OUTPUTS_TOLD = 32
+"""Values of the golden outputs that a proof of run carries."""
+
 
 class ReasonCode(StrEnum):
     """Why an update did not succeed."""

@@ -11,6 +11,7 @@ from pydantic import Field
 from secateur_protocols.ids import Digest, ModelName, Version
 from secateur_protocols.message import Message
 from secateur_protocols.ota import ReasonCode
+from secateur_protocols.plain import MAX_OUTPUTS_TOLD
 from secateur_protocols.presence import Counter
 from secateur_protocols.telemetry import Bytes, DeadlineMilliseconds, Level
 
@@ -45,9 +46,6 @@ class Desired(Message):
     """Where blobs are: ``{artifacts_url}/{digest}``. HTTP with ranges."""
     models: tuple[DesiredModel, ...] = Field(max_length=64)
 
-
-MAX_OUTPUTS_TOLD = 32
-"""Values of the golden outputs that a proof carries."""
 
 Output = Annotated[float, Field(ge=-1e30, le=1e30)]
 

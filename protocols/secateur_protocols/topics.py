@@ -14,6 +14,7 @@
                                             retained  QoS 1  one of several, likewise
     secateur/v1/{site}/_coordinator/rebirth           QoS 1  coordinator
     secateur/v1/{site}/_models/{model}      retained  QoS 1  coordinator
+    secateur/v1/{site}/_rollouts/{rollout}  retained  QoS 1  coordinator
     secateur/v1/{site}/_control/request               QoS 1  operators
     secateur/v1/{site}/_control/response/{client}     QoS 1  coordinator
 
@@ -112,6 +113,11 @@ def rebirth(site: str) -> str:
 def model_topic(site: str, model: str) -> str:
     """Spell where a model's ladder is announced. Retained, QoS 1."""
     return f"{ROOT}/{site}/_models/{model}"
+
+
+def rollout_topic(site: str, rollout: str) -> str:
+    """Spell where a rollout stands; ``rollout`` may be `ANY`. Retained, QoS 1."""
+    return f"{ROOT}/{site}/_rollouts/{rollout}"
 
 
 def control_request(site: str) -> str:

@@ -16,16 +16,22 @@ from secateur_protocols.control import (
     ListDevices,
     SetPolicy,
     ShowPolicy,
+    ShowRollouts,
     ShowStatus,
+    StartRollout,
+    SteerRollout,
 )
+from secateur_protocols.ids import RequestId
 from secateur_protocols.presence import PresenceState
+from secateur_protocols.rollout import RolloutStatus
 from secateur_server.core.coordinator import Context
 from secateur_server.core.fleet import DeviceState
 from secateur_server.core.inventory import Inventory
 from secateur_server.core.policy import Policies, Scope, change_policy, normalize_selector
 from secateur_server.counters import Counters
-from secateur_server.errors import PolicyConflictError, TransientError
+from secateur_server.errors import InputError, PolicyConflictError, TransientError
 from secateur_server.replicas import Alone, Replicas
+from secateur_server.rollouts import Rollouts
 
 MAX_REASON = 200
 """Characters of a reason in a list: a page must fit a message."""
@@ -64,6 +70,16 @@ class Coordinator(Protocol):
     def set_policies(self, policies: Policies) -> None:
         """Let other policy hold from now on."""
 
+    @property
+    def rollouts(self) -> Rollouts:
+        """Which version each device is to have."""
+
+    def start_rollout(self, asked: StartRollout, request_id: RequestId) -> RolloutStatus:
+        """Begin a rollout."""
+
+    def steer_rollout(self, asked: SteerRollout) -> RolloutStatus:
+        """Do to a rollout what an operator says."""
+
     def ask_rebirth(self, device: str | None) -> None:
         """Have one device, or all, say everything again."""
 
@@ -78,13 +94,13 @@ class _RefusedError(Exception):
 def answer(coordinator: Coordinator, request: ControlRequest) -> ControlResponse:
     """Do what is asked and say how it went."""
     try:
-        result = _do(coordinator, request.action)
-    except (_RefusedError, TransientError) as error:
+        result = _do(coordinator, request.action, request.request_id)
+    except (_RefusedError, InputError, TransientError) as error:
         return ControlResponse(request_id=request.request_id, ok=False, error=str(error))
     return ControlResponse(request_id=request.request_id, ok=True, result=result)
 
 
-def _do(coordinator: Coordinator, action: Action) -> JsonValue:
+def _do(coordinator: Coordinator, action: Action, request_id: RequestId) -> JsonValue:
     match action:
         case ListDevices():
             return _list_devices(coordinator, action)
@@ -94,6 +110,8 @@ def _do(coordinator: Coordinator, action: Action) -> JsonValue:
             return _show_policy(coordinator.policies)
         case ShowStatus():
             return describe_status(coordinator)
+        case StartRollout() | SteerRollout() | ShowRollouts():
+            return _do_rollout(coordinator, action, request_id)
         case AskRebirth():
             coordinator.ask_rebirth(action.device)
         case Forget():
@@ -105,6 +123,33 @@ def _do(coordinator: Coordinator, action: Action) -> JsonValue:
         case _:
             assert_never(action)
     return None
+
+
+def _do_rollout(
+    coordinator: Coordinator,
+    action: StartRollout | SteerRollout | ShowRollouts,
+    request_id: RequestId,
+) -> JsonValue:
+    match action:
+        case StartRollout():
+            return _dump(coordinator.start_rollout(action, request_id))
+        case SteerRollout():
+            return _dump(coordinator.steer_rollout(action))
+        case ShowRollouts():
+            return _show_rollouts(coordinator.rollouts, action)
+
+
+def _dump(status: RolloutStatus) -> JsonValue:
+    found: JsonValue = status.model_dump(mode="json")
+    return found
+
+
+def _show_rollouts(rollouts: Rollouts, action: ShowRollouts) -> JsonValue:
+    found = rollouts.describe_all(action)
+    if action.rollout is not None:
+        return {"rollouts": [_dump(each) for each in found]}
+    short = {"rollout", "model", "version", "from_version", "state", "reason", "started_at"}
+    return {"rollouts": [each.model_dump(mode="json", include=short) for each in found]}
 
 
 def _list_devices(coordinator: Coordinator, action: ListDevices) -> JsonValue:

@@ -5,11 +5,15 @@
 
 import contextlib
 import time
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
 
+from secateur_protocols.control import StartRollout, SteerRollout
+from secateur_protocols.rollout import RolloutStatus
 from secateur_protocols.state import Desired
+from secateur_protocols.telemetry import Telemetry
 from secateur_protocols.topics import Leaf
 from secateur_server.adapters.store import Store
 from secateur_server.core.coordinator import Context, plan
@@ -20,6 +24,7 @@ from secateur_server.counters import Counters, Met
 from secateur_server.errors import PolicyConflictError, TransientError
 from secateur_server.registry.registry import Registry
 from secateur_server.replicas import Alone, Replicas
+from secateur_server.rollouts import Rollouts
 from secateur_server.saving import Saver
 
 MAX_DEVICES = 200_000
@@ -34,6 +39,7 @@ class Coordination:
         context: What holds for every device now.
         inventory: Who is still missing.
         replicas: Who else coordinates this site.
+        rollouts: Which version each device is to have.
     """
 
     def __init__(
@@ -53,12 +59,12 @@ class Coordination:
         self.inventory = Inventory()
         self.replicas = replicas
         self.devices: dict[str, DeviceState] = store.load_devices()
+        self.rollouts = Rollouts(store, registry, replicas)
         self.context = Context(
             {}, store.load_policies(), artifacts_url, beliefs=recall(self.devices.values())
         )
         self.saver = Saver(store, self.devices, replicas)
         self._store = store
-        self._registry = registry
 
     def hear(self, device: str, leaf: Leaf, said: Said) -> None:
         """Take one message of a device into account, and derive what is wanted of it."""
@@ -79,10 +85,17 @@ class Coordination:
         beliefs = learn_from(self.context.beliefs, before, after)
         if beliefs is not self.context.beliefs:
             self.context = replace(self.context, beliefs=beliefs)
-        if leaf is Leaf.TELEMETRY or self.replicas.owns(device):
+        if isinstance(said, Telemetry):
+            self.rollouts.observe(device, said)
+        if self._acts_on(device, leaf):
             after = plan(after, self.context)
         self.saver.note_said(device, time.monotonic(), is_news=leaf is not Leaf.TELEMETRY)
         self._keep(before, after)
+
+    def _acts_on(self, device: str, leaf: Leaf) -> bool:
+        """Say whether what a device said is ours to answer, or only a rollout's to know."""
+        is_shared = leaf is Leaf.TELEMETRY and self.replicas.takes_telemetry(device)
+        return is_shared or self.replicas.owns(device)
 
     def hear_desired(self, device: str, desired: Desired) -> None:
         """Take over what another replica decided."""
@@ -105,8 +118,12 @@ class Coordination:
 
     def plan_all(self) -> None:
         """Derive anew what is wanted of every device of ours."""
-        for state in list(self.devices.values()):
-            if self.replicas.owns(state.device):
+        self._plan_some(list(self.devices))
+
+    def _plan_some(self, devices: Iterable[str]) -> None:
+        for device in devices:
+            state = self.devices.get(device)
+            if state is not None and self.replicas.owns(device):
                 planned = plan(state, self.context)
                 if planned is not state:
                     self._keep(state, planned)
@@ -127,16 +144,28 @@ class Coordination:
         """
         minute_of_day = now.hour * 60 + now.minute
         self.context = replace(self.context, minute_of_day=minute_of_day)
-        published = self._registry.latest()
-        are_new = published != self.context.published
-        if are_new:
-            self.context = replace(self.context, published=published)
-            self.plan_all()
+        self.rollouts.look_up()
+        are_new = self.rollouts.stable != self.context.published
+        self._adopt_versions(self.rollouts.look(now.timestamp(), self.devices))
         if self.replicas.are_several:
             with contextlib.suppress(TransientError):
                 if self._store.policy_version() != self.context.policies.version:
                     self._adopt_policies(self._store.load_policies())
         return are_new
+
+    def start_rollout(
+        self, asked: StartRollout, request_id: str, now: datetime
+    ) -> RolloutStatus:
+        """Begin a rollout; see `Rollouts.start`."""
+        status, moved = self.rollouts.start(asked, request_id, now.timestamp())
+        self._adopt_versions(moved)
+        return status
+
+    def steer_rollout(self, asked: SteerRollout) -> RolloutStatus:
+        """Do to a rollout what an operator says; see `Rollouts.steer`."""
+        status, moved = self.rollouts.steer(asked)
+        self._adopt_versions(moved)
+        return status
 
     def set_policies(self, policies: Policies) -> None:
         """Let other policy hold from now on, saved first.
@@ -166,11 +195,24 @@ class Coordination:
         self.devices.pop(device, None)
         self.saver.forget(device)
         self.inventory.forget(device)
+        self.rollouts.forget_device(device)
 
     def _keep(self, before: DeviceState, after: DeviceState) -> None:
         self.devices[after.device] = after
         if after.desired is not before.desired:
             self.saver.note_decided(after.device)
+
+    def _adopt_versions(self, moved: AbstractSet[str]) -> None:
+        """Let rollouts' versions hold: of these devices, and of all where more has changed."""
+        before = self.context
+        stable, versions = self.rollouts.stable, self.rollouts.moved
+        if stable is before.published and versions is before.moved:
+            return
+        self.context = replace(before, published=stable, moved=versions)
+        if moved and stable is before.published:
+            self._plan_some(moved)
+        else:
+            self.plan_all()
 
     def _adopt_policies(self, policies: Policies) -> None:
         self.context = replace(self.context, policies=policies)

@@ -22,9 +22,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from secateur_protocols.codec import decode
+from secateur_protocols.control import StartRollout, SteerRollout
 from secateur_protocols.errors import ProtocolError
 from secateur_protocols.info import Info
+from secateur_protocols.ota import Ota
 from secateur_protocols.presence import Presence, PresenceState
+from secateur_protocols.rollout import RolloutStatus
 from secateur_protocols.state import Desired, Reported
 from secateur_protocols.telemetry import Telemetry
 from secateur_protocols.topics import (
@@ -46,6 +49,7 @@ from secateur_server.counters import Counters, Met
 from secateur_server.registry.registry import Registry
 from secateur_server.replicas import Alone, Replicas
 from secateur_server.requests import Requests
+from secateur_server.rollouts import Rollouts
 from secateur_server.voice import StatusLine, Voice
 
 log = logging.getLogger("secateur.coordinator")
@@ -59,13 +63,14 @@ REGISTRY_S = 1.0
 MAX_BATCH = 256
 """Messages taken at once: together they wait for one transaction."""
 
-HEARD: dict[Leaf, type[Said]] = {
+HEARD: dict[Leaf, type[Said | Ota]] = {
     Leaf.PRESENCE: Presence,
     Leaf.INFO: Info,
     Leaf.TELEMETRY: Telemetry,
     Leaf.REPORTED: Reported,
+    Leaf.OTA: Ota,
 }
-"""What is remembered of a device."""
+"""What is taken into account of a device."""
 
 
 class Opened:
@@ -93,6 +98,7 @@ class Driver:
         self._happenings: deque[Received | Opened] = deque()
         self._is_over = False
         self._next_look_s = 0.0
+        self._hears_all = False
         self._status = StatusLine(site, self.replicas.name)
         self._broker = Broker(
             broker_url,
@@ -174,6 +180,19 @@ class Driver:
         """Let other policy hold from now on; see `Coordination.set_policies`."""
         self.coordination.set_policies(policies)
 
+    @property
+    def rollouts(self) -> Rollouts:
+        """Which version each device is to have."""
+        return self.coordination.rollouts
+
+    def start_rollout(self, asked: StartRollout, request_id: str) -> RolloutStatus:
+        """Begin a rollout; see `Rollouts.start`."""
+        return self.coordination.start_rollout(asked, request_id, datetime.now(UTC))
+
+    def steer_rollout(self, asked: SteerRollout) -> RolloutStatus:
+        """Do to a rollout what an operator says; see `Rollouts.steer`."""
+        return self.coordination.steer_rollout(asked)
+
     def ask_rebirth(self, device: str | None) -> None:
         """Have one device, or all, say everything again."""
         self._voice.ask_rebirth(device)
@@ -220,6 +239,7 @@ class Driver:
         self._voice.introduce()
         self.inventory.begin(self.devices)
         self._voice.announce(self.context.published)
+        self.coordination.rollouts.say_all()
 
     def _hear(self, received: Received) -> None:
         try:
@@ -233,7 +253,7 @@ class Driver:
             return
         if not received.payload:
             return  # a retained topic was emptied: somebody forgot the device
-        if topic.leaf is Leaf.TELEMETRY and not self.replicas.takes_telemetry(topic.device):
+        if topic.leaf is Leaf.TELEMETRY and not self._takes_telemetry(topic.device):
             self.counters.count(Met.NOT_OURS)
             return
         try:
@@ -242,7 +262,14 @@ class Driver:
             self.counters.count(Met.MALFORMED, topic.device)
             log.info("%s: %s", received.topic[:200], error)
             return
-        self.coordination.hear(topic.device, topic.leaf, said)
+        if isinstance(said, Ota):
+            self.coordination.rollouts.hear_ota(topic.device, said)
+        else:
+            self.coordination.hear(topic.device, topic.leaf, said)
+
+    def _takes_telemetry(self, device: str) -> bool:
+        is_watched = self.coordination.rollouts.watches(device)
+        return is_watched or self.replicas.takes_telemetry(device)
 
     def _hear_desired(self, device: str, payload: bytes) -> None:
         """Hear what another replica decided, or that it has forgotten a device."""
@@ -266,3 +293,13 @@ class Driver:
             self._next_look_s = now_s + REGISTRY_S
             if self.coordination.look_up(datetime.now(UTC)):
                 self._voice.announce(self.context.published)
+            self._watch_closely()
+        self._voice.say_rollouts(self.coordination.rollouts.take_unsaid())
+
+    def _watch_closely(self) -> None:
+        """Hear all telemetry ourselves while a rollout that we act for is under way."""
+        is_due = self.replicas.is_shared and self.coordination.rollouts.are_under_way
+        if is_due and not self._hears_all:
+            self._hears_all = True
+            topic = device_topic(self.site, ANY, Leaf.TELEMETRY)
+            self._broker.subscribe([Subscription(topic, QOS[Leaf.TELEMETRY])])

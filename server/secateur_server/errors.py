@@ -26,6 +26,10 @@ class PolicyConflictError(TransientError):
     """Somebody else has changed policy meanwhile; nothing was written."""
 
 
+class RolloutConflictError(TransientError):
+    """Somebody else has changed a rollout meanwhile; nothing was written."""
+
+
 class InputError(ServerError):
     """What the user gave cannot be used; nothing was written."""
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from secateur_protocols.codec import MAX_MESSAGE_BYTES, encode
 from secateur_protocols.ids import ModelName
 from secateur_protocols.presence import CoordinatorStatus, PresenceState, Rebirth
+from secateur_protocols.rollout import RolloutId, RolloutStatus
 from secateur_protocols.topics import (
     RETAINED,
     Leaf,
@@ -14,6 +15,7 @@ from secateur_protocols.topics import (
     device_topic,
     model_topic,
     rebirth,
+    rollout_topic,
 )
 from secateur_server.adapters.broker import Broker, Will
 from secateur_server.core.coordinator import Published
@@ -91,6 +93,13 @@ class Voice:
             if len(document) <= MAX_MESSAGE_BYTES:
                 topic = model_topic(self._site, model)
                 self._broker.publish(topic, document, is_retained=True)
+
+    def say_rollouts(self, statuses: Iterable[tuple[RolloutId, RolloutStatus | None]]) -> None:
+        """Say where rollouts stand; of one that is forgotten, empty the topic."""
+        for rollout, status in statuses:
+            payload = b"" if status is None else encode(status)
+            topic = rollout_topic(self._site, rollout)
+            self._broker.publish(topic, payload, is_retained=True)
 
     def ask_for_missing(self, inventory: Inventory, now_s: float) -> None:
         """Ask for retained topics by name, then for rebirths of who stays silent (rule W8)."""

@@ -42,7 +42,11 @@ def run_probe(request: ProbeRequest) -> tuple[ProofOfRun, str]:
     if result.reason is not None or result.outputs_digest is None:
         raise PermanentError(result.detail, result.reason or ReasonCode.LOAD_FAILED)
     try:
-        proof = ProofOfRun(digest=request.artifact_digest, golden_digest=result.outputs_digest)
+        proof = ProofOfRun(
+            digest=request.artifact_digest,
+            golden_digest=result.outputs_digest,
+            outputs=tuple(result.outputs),
+        )
         return proof, _measured(result)
     except (ValidationError, TypeError) as error:  # no digest, or no numbers
         raise _no_verdict(child) from error

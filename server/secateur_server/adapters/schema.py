@@ -51,6 +51,40 @@ REPLICAS = sa.Table(
     sa.Column("seen_s", sa.Float, nullable=False),
 )
 
+ROLLOUTS = sa.Table(
+    "rollouts",
+    METADATA,
+    sa.Column("site", sa.String(64), primary_key=True),
+    sa.Column("rollout", sa.String(64), primary_key=True),
+    sa.Column("record", sa.Text, nullable=False),
+)
+
+ROLLOUT_DEVICES = sa.Table(
+    "rollout_devices",
+    METADATA,
+    sa.Column("site", sa.String(64), primary_key=True),
+    sa.Column("rollout", sa.String(64), primary_key=True),
+    sa.Column("device", sa.String(64), primary_key=True),
+    sa.Column("member", sa.Text, nullable=False),
+    sa.Column("evidence", sa.Text, nullable=False),
+)
+
+STABLE_VERSIONS = sa.Table(
+    "stable_versions",
+    METADATA,
+    sa.Column("site", sa.String(64), primary_key=True),
+    sa.Column("model", sa.String(64), primary_key=True),
+    sa.Column("version", sa.String(64), nullable=False),
+)
+
+ROLLOUT_VERSIONS = sa.Table(
+    "rollout_versions",
+    METADATA,
+    sa.Column("site", sa.String(64), primary_key=True),
+    # Of all rollouts of the site together: who writes from an older one has been overtaken.
+    sa.Column("version", sa.BigInteger, nullable=False),
+)
+
 FIRST = "0001"
 
 MIGRATION_LOCK = 5_236_001

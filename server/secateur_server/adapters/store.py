@@ -45,7 +45,7 @@ class Store:
         Raises:
             InputError: It is no URL of these two, cannot be opened, or is not ours.
         """
-        self._site = site
+        self.site = self._site = site
         self._engine = _make_engine(url)
         self.is_shareable = self._engine.dialect.name == "postgresql"
         insert = postgresql.insert if self.is_shareable else sqlite.insert
@@ -61,6 +61,24 @@ class Store:
     def close(self) -> None:
         """Let go of the database."""
         self._engine.dispose()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """Read and write, all or nothing.
+
+        Raises:
+            TransientError: The database did not take it; nothing was written.
+        """
+        with self._write() as connection:
+            yield connection
+
+    def upsert(self, table: sa.Table, keys: Sequence[str], values: Sequence[str]) -> Any:  # noqa: ANN401 - untyped by dialect
+        """Make a statement that adds rows, or replaces ``values`` of those that are there."""
+        statement = self._insert(table)
+        return statement.on_conflict_do_update(
+            index_elements=list(keys),
+            set_={name: statement.excluded[name] for name in values},
+        )
 
     def load_devices(self) -> dict[str, DeviceState]:
         """Read every device of the site."""

@@ -7,7 +7,7 @@ where it differs from the last one. No state is kept between messages but the de
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from secateur_protocols.ids import Digest, ModelName
+from secateur_protocols.ids import DeviceId, Digest, ModelName
 from secateur_protocols.info import Info, ModelTask
 from secateur_protocols.manifest import Ladder
 from secateur_protocols.state import Desired, DesiredModel, LadderRef
@@ -42,7 +42,8 @@ class Context:
     """What holds for every device.
 
     Attributes:
-        published: The newest version of each model.
+        published: The stable version of each model.
+        moved: Devices that a rollout has given another one, by model.
         minute_of_day: UTC, for quiet hours.
     """
 
@@ -51,6 +52,12 @@ class Context:
     artifacts_url: str
     beliefs: Beliefs = field(default_factory=Beliefs)
     minute_of_day: int = 0
+    moved: Mapping[ModelName, Mapping[DeviceId, Published]] = field(default_factory=dict)
+
+    def version_for(self, device: DeviceId, model: ModelName) -> Published:
+        """Give the version of a published model that a device is to run."""
+        moved = self.moved.get(model, {}).get(device)
+        return self.published[model] if moved is None else moved
 
 
 def plan(state: DeviceState, context: Context) -> DeviceState:
@@ -64,7 +71,7 @@ def plan(state: DeviceState, context: Context) -> DeviceState:
     if state.info is None:
         return state
     tasks = [task for task in state.info.tasks if task.model in context.published]
-    published = [context.published[task.model] for task in tasks]
+    published = [context.version_for(state.device, task.model) for task in tasks]
     decisions = decide(_situation(state, state.info, tasks, context)) if tasks else ()
     if _is_told(state.desired, context.artifacts_url, published, decisions):
         return state
@@ -105,7 +112,7 @@ def _task(
     measured: ModelTelemetry | None,
     refused: frozenset[Digest],
 ) -> Task:
-    published = context.published[task.model]
+    published = context.version_for(state.device, task.model)
     return Task(
         ladder=published.ladder,
         policy=effective_policy(
@@ -116,19 +123,21 @@ def _task(
             labels=state.labels,
         ),
         measured=measured,
-        desired=_desired_level(state, task.model, published.ref),
+        desired=_desired_level(state, task.model, published),
         experience=state.experiences.get(task.model),
         excluded=refused | unsuited_levels(published.ladder, info),
     )
 
 
-def _desired_level(state: DeviceState, model: ModelName, ref: LadderRef) -> int | None:
+def _desired_level(state: DeviceState, model: ModelName, published: Published) -> int | None:
+    """Find the level desired last; another version begins at the place the old one had."""
     stepped = _stepped_level(state, model)
+    last = len(published.ladder.levels) - 1
     if stepped is not None:
-        return stepped
+        return min(stepped, last)
     for wish in state.desired.models if state.desired else ():
-        if wish.model == model and wish.ladder.digest == ref.digest:
-            return wish.level
+        if wish.model == model:
+            return min(wish.level, last)
     return None
 
 

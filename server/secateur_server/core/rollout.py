@@ -34,6 +34,8 @@ Rule 7: a look shows all there is, so a lost one costs nothing; what an operator
 changes nothing the second time.
 Rule 8: a device is taken once per wave; again only where a wave has nothing to show for itself
 and nobody else is left to try.
+Rule 9: a device on which the target was BAD keeps the old version when the others succeed,
+until another rollout takes it.
 """
 
 from collections import Counter
@@ -78,6 +80,8 @@ __all__ = [
     "Step",
     "Superseded",
     "changed_devices",
+    "held_back",
+    "may_run_target",
     "step",
     "wants_target",
 ]
@@ -188,6 +192,20 @@ def wants_target(rollout: Rollout, device: DeviceId) -> bool:
     """Say whether a device is to run the target because of this rollout (rule 2)."""
     member = rollout.members.get(device)
     return not rollout.has_ended and member is not None and member.stand in CHANGED
+
+
+def may_run_target(rollout: Rollout, member: Member) -> bool:
+    """Say whether a device of a rollout has the target, or may keep it (rules 2 and 9)."""
+    if rollout.state is RolloutState.SUCCEEDED:
+        return member.stand is not Stand.BAD
+    return not rollout.has_ended and member.stand in CHANGED
+
+
+def held_back(rollout: Rollout) -> frozenset[DeviceId]:
+    """Give the devices that keep the old version although the target is stable (rule 9)."""
+    if rollout.state is not RolloutState.SUCCEEDED:
+        return frozenset()
+    return frozenset(name for name, each in rollout.members.items() if each.stand is Stand.BAD)
 
 
 def changed_devices(rollout: Rollout) -> frozenset[DeviceId]:

@@ -3,6 +3,7 @@
     {root}/blobs/{digest}                     artifacts, golden inputs, ladder documents
     {root}/models/{model}/{version}.json      a copy of the ladder document
     {root}/models/{model}/latest              the version published last
+    {root}/models/{model}/stable              the version devices have unless a rollout says so
 
 A version exists once its document does, which is written after all of its blobs.
 """
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from secateur_protocols.codec import decode_document
 from secateur_protocols.errors import ProtocolError
+from secateur_protocols.ids import ModelName, Version
 from secateur_protocols.manifest import MAX_LADDER_BYTES, Ladder
 from secateur_protocols.state import LadderRef
 from secateur_server.adapters.files import write_atomically
@@ -48,22 +50,51 @@ class Registry:
             if not (self.blobs_dir / digest).exists():
                 write_atomically(self.blobs_dir / digest, content)
         write_atomically(document, blobs[ref.digest])
+        self._begin_stable(ladder)
         write_atomically(document.with_name("latest"), ladder.version.encode())
         return published
 
+    def _begin_stable(self, ladder: Ladder) -> None:
+        """Let the first version of a model be its stable one."""
+        pointer = self._document_path(ladder.model, "x").with_name("stable")
+        if not pointer.exists():
+            first = _read(pointer.with_name("latest")) or ladder.version.encode()
+            write_atomically(pointer, first)
+
+    def note_stable(self, model: ModelName, version: Version) -> None:
+        """Note which version is stable now: where a coordinator with a new database begins."""
+        write_atomically(self._root / "models" / model / "stable", version.encode())
+
     def latest(self) -> dict[str, Published]:
         """Give the version published last of each model; what cannot be read is left out."""
+        return self._pointed_at("latest")
+
+    def names(self) -> set[ModelName]:
+        """Give the models of which there is a version."""
+        return {pointer.parent.name for pointer in (self._root / "models").glob("*/latest")}
+
+    def stable(self) -> dict[ModelName, Published]:
+        """Give the stable version of each model, as noted here."""
+        return {**self.latest(), **self._pointed_at("stable")}
+
+    def find(self, model: ModelName, version: Version) -> Published | None:
+        """Give one version of a model; ``None``: it is not here or cannot be read."""
+        content = _read(self._document_path(model, version))
+        if content is None:
+            return None
+        try:
+            ladder = decode_document(Ladder, content)
+        except ProtocolError:
+            return None
+        return Published(_ref(ladder, content), ladder)
+
+    def _pointed_at(self, name: str) -> dict[ModelName, Published]:
         found = {}
-        for pointer in sorted((self._root / "models").glob("*/latest")):
+        for pointer in sorted((self._root / "models").glob(f"*/{name}")):
             version = (_read(pointer) or b"").decode(errors="replace")
-            content = _read(pointer.with_name(f"{version}.json"))
-            if content is None:
-                continue
-            try:
-                ladder = decode_document(Ladder, content)
-            except ProtocolError:
-                continue
-            found[ladder.model] = Published(_ref(ladder, content), ladder)
+            published = self.find(pointer.parent.name, version)
+            if published is not None:
+                found[published.ladder.model] = published
         return found
 
     def _document_path(self, model: str, version: str) -> Path:
