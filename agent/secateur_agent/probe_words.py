@@ -4,7 +4,6 @@ Apart, so that asking needs no engine and answering no pydantic.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from secateur_agent.installed import EngineName
@@ -52,7 +51,7 @@ class ProbeResult:
     reason: ReasonCode | None = None
     detail: str = ""
     outputs_digest: str | None = None
-    outputs: Sequence[float] = ()
+    outputs: tuple[float, ...] = ()
     p50_ms: float | None = None
     p95_ms: float | None = None
     added_memory_bytes: int | None = None

@@ -28,6 +28,7 @@ PARAMETERS: Document = {
     "site": {"description": "One place with its own broker and coordinator."},
     "device": {"description": "One machine that runs the agent; also its MQTT client id."},
     "model": {"description": "A network as a family."},
+    "rollout": {"description": "One attempt to bring a version of a model to the site."},
     "client": {"description": "An operator's MQTT client."},
 }
 

@@ -15,7 +15,7 @@ EVALUATION = Path(__file__).resolve().parents[2] / "examples/digits/evaluation.n
 """Labelled frames of the digit model."""
 
 AGENT_TOML = """\
-device = "meter-7"
+device = "{device}"
 state_dir = {state_dir}
 
 [broker]
@@ -51,6 +51,7 @@ class AgentProcess:
         rate_hz: float = 50.0,
         more: str = "",
         model: str = "",
+        device: str = "meter-7",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.state_dir = folder / "state"
@@ -58,6 +59,7 @@ class AgentProcess:
         self.config_path = folder / "agent.toml"
         self.config_path.write_text(
             AGENT_TOML.format(
+                device=device,
                 state_dir=json.dumps(str(self.state_dir)),
                 broker_url=broker_url,
                 data=json.dumps(str(data)),

@@ -45,7 +45,7 @@ def run_probe(request: ProbeRequest) -> tuple[ProofOfRun, str]:
         proof = ProofOfRun(
             digest=request.artifact_digest,
             golden_digest=result.outputs_digest,
-            outputs=tuple(result.outputs),
+            outputs=result.outputs,
         )
         return proof, _measured(result)
     except (ValidationError, TypeError) as error:  # no digest, or no numbers

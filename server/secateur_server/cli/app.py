@@ -15,6 +15,7 @@ from secateur_server.cli import (
     operators,
     protocol,
     pruning,
+    rollouts,
     simulation,
 )
 from secateur_server.errors import EXIT_BAD_INPUT, EXIT_FAILED, ServerError
@@ -32,6 +33,7 @@ enrolment.register(app)
 protocol.register(app)
 inspection.register(app)
 pruning.register(app)
+rollouts.register(app)
 simulation.register(app)
 
 

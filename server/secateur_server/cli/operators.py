@@ -89,7 +89,7 @@ def status(
     broker: BROKER = DEFAULT_BROKER, site: SITE = "default", *, as_json: JSON = False
 ) -> None:
     """Show what the coordinator knows, has met, and refused."""
-    found: Any = _request(broker, site, {"action": "show_status"})
+    found: Any = request(broker, site, {"action": "show_status"})
     if as_json:
         typer.echo(json.dumps(found))
         return
@@ -142,14 +142,14 @@ def set_policy(
         "clear": clear,
         "if_version": if_version,
     }
-    _request(broker, site, action)
+    request(broker, site, action)
 
 
 def show_policy(
     broker: BROKER = DEFAULT_BROKER, site: SITE = "default", *, as_json: JSON = False
 ) -> None:
     """Show all policy that is set, from weak to strong."""
-    found: Any = _request(broker, site, {"action": "show_policy"})
+    found: Any = request(broker, site, {"action": "show_policy"})
     if as_json:
         typer.echo(json.dumps(found))
         return
@@ -180,7 +180,7 @@ def pin(
         "change": {"pinned_level": pinned},
         "clear": pinned is None,
     }
-    _request(broker, site, action)
+    request(broker, site, action)
 
 
 def rebirth(
@@ -189,15 +189,21 @@ def rebirth(
     site: SITE = "default",
 ) -> None:
     """Have a device, or all, say everything again."""
-    _request(broker, site, {"action": "rebirth", "device": device})
+    request(broker, site, {"action": "rebirth", "device": device})
 
 
 def forget(device: str, broker: BROKER = DEFAULT_BROKER, site: SITE = "default") -> None:
     """Forget a device; one that is alive comes back by itself."""
-    _request(broker, site, {"action": "forget", "device": device})
+    request(broker, site, {"action": "forget", "device": device})
 
 
-def _request(broker: str, site: str, action: dict[str, Any]) -> object:
+def request(broker: str, site: str, action: dict[str, Any]) -> object:
+    """Ask the coordinator and give its answer.
+
+    Raises:
+        InputError: The action is not one.
+        ServerError: No answer in time, or the coordinator refuses.
+    """
     from pydantic import TypeAdapter, ValidationError
 
     from secateur_protocols.codec import first_problem
