@@ -21,6 +21,7 @@ from secateur_agent.adapters.inference import (
 from secateur_agent.adapters.pressure import KernelReadings, Pressure, SimulatedReadings
 from secateur_agent.adapters.sensors import KernelSensors, Sensors, SimulatedSensors
 from secateur_agent.adapters.store import Kept, Store
+from secateur_agent.adapters.systemd import ServiceManager
 from secateur_agent.adapters.updates import Updates
 from secateur_agent.core import quiet
 from secateur_agent.core.agent import AgentState
@@ -34,6 +35,7 @@ from secateur_agent.errors import (
     EXIT_OK,
     AgentError,
     ConfigError,
+    SystemToolError,
 )
 from secateur_agent.happenings import Quit, Trouble
 from secateur_agent.inference.commands import Configure, HttpSpec
@@ -61,6 +63,8 @@ _PROFILES = {TelemetryProfile.NORMAL: quiet.NORMAL, TelemetryProfile.METERED: qu
 METERED_KEEP_ALIVE_S = 600
 """A ping and its answer are some 230 bytes with TLS and headers: each minute, 10 MB a month."""
 
+_Parser = argparse.ArgumentParser
+
 CONNECT_S = 5.0
 """How long ``check`` tries to reach the broker, seconds."""
 
@@ -77,11 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
     try:
+        if options.command in {"install", "uninstall"}:
+            return _change_service(options)
         settings = read_settings(options.config)
         return _check(settings) if options.command == "check" else run(settings)
     except (ConfigError, EngineMissingError) as error:
         return _complain(error, EXIT_BAD_INPUT)
-    except AgentError as error:
+    except (AgentError, SystemToolError) as error:
         return _complain(error, EXIT_FAILED)
 
 
@@ -101,7 +107,33 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--config", type=Path, required=True, help="agent.toml")
+    _add_service_commands(commands)
     return parser
+
+
+def _add_service_commands(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    text = "make the agent a systemd service of this machine, or bring it up to date"
+    install = commands.add_parser("install", help=text, description=text)
+    install.add_argument("--device", help="the device's id, at the first installation")
+    install.add_argument("--broker", help="mqtts://host:port, likewise")
+    install.add_argument("--site", default="default", help="which site, likewise")
+    install.add_argument("--model", nargs="+", default=["digits"], help="names, likewise")
+    install.add_argument("--no-start", action="store_true", help="do not start it now")
+    text = "stop the service and remove all that belongs to it, models included"
+    commands.add_parser("uninstall", help=text, description=text)
+
+
+def _change_service(options: argparse.Namespace) -> int:
+    # Here alone: a running agent needs neither.
+    from secateur_agent.installation import service  # noqa: PLC0415 - see above
+
+    if options.command == "uninstall":
+        done = service.uninstall()
+    else:
+        wanted = service.Wanted(options.device, options.broker, options.site, options.model)
+        done = service.install(wanted, start=not options.no_start)
+    sys.stdout.write(f"{done}\n")
+    return EXIT_OK
 
 
 def _complain(error: Exception, code: int) -> int:
@@ -187,7 +219,7 @@ def run(settings: AgentSettings, host: Pipe | None = None) -> int:
     for problem in (opened.problem, *(each.problem for each in kept.values())):
         if problem is not None:
             driver.post(Trouble(problem))
-    driver.run(broker, start_inference)
+    driver.run(broker, start_inference, ServiceManager.of_environment())
     return EXIT_OK
 
 

@@ -17,6 +17,7 @@ from secateur_agent.adapters.clock import monotonic_s, utc_now
 from secateur_agent.adapters.inference import InferenceDied, InferenceProcess, StartInference
 from secateur_agent.adapters.pressure import Pressure
 from secateur_agent.adapters.sensors import Sensors
+from secateur_agent.adapters.systemd import ServiceManager
 from secateur_agent.adapters.updates import Updates
 from secateur_agent.core import agent, probation, standby, swap
 from secateur_agent.core.telemetry import WireBytes
@@ -79,6 +80,7 @@ class Driver:
         )
         self._results = count()
         self._broker: wire.Broker | None = None
+        self._manager = ServiceManager(None, None)
         self._session = 0
         self._is_crossed = False
         self._switched_at_s = dict.fromkeys(state.swaps, monotonic_s())
@@ -88,18 +90,23 @@ class Driver:
         self._happenings.post(happening)
 
     def run(
-        self, broker: wire.Broker, start_inference: StartInference = InferenceProcess
+        self,
+        broker: wire.Broker,
+        start_inference: StartInference = InferenceProcess,
+        manager: ServiceManager | None = None,
     ) -> None:
         """Run until `Quit`; everything that was started has ended on return.
 
         Args:
             broker: Not started yet.
             start_inference: Starts the other half, or finds it.
+            manager: Whom to tell that we are ready, alive, stopping. ``None``: nobody.
 
         Raises:
             ConfigError: The inference process cannot do what it was configured for.
         """
         self._broker = broker
+        self._manager = manager or self._manager
         self._supervisor.start(start_inference)
         broker.start()
         self._happenings.after(self._period_s, self._end_period)
@@ -108,6 +115,7 @@ class Driver:
         try:
             self._loop()
         finally:
+            self._manager.stopping()
             broker.stop()
             self._supervisor.stop()
             self._effects.stop()
@@ -177,6 +185,7 @@ class Driver:
         match reply:
             case commands.Ready():
                 log.info("inference process ready: %s", reply.engine)
+                self._manager.ready()
             case commands.Unusable():
                 raise ConfigError(reply.problem)
             case commands.Serving() | commands.NotServing():

@@ -35,3 +35,7 @@ class PermanentError(AgentError):
 
 class ConfigError(Exception):
     """The agent's configuration cannot be used; nothing was started."""
+
+
+class SystemToolError(Exception):
+    """A tool of the system, such as systemctl, failed; trying again may help."""

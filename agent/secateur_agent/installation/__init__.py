@@ -1,0 +1,1 @@
+"""The agent as a service of this machine: what is installed, and what is taken away again."""
