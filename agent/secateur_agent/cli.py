@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from secateur_agent.adapters.broker import Broker
+from secateur_agent.adapters.identity import Identity
 from secateur_agent.adapters.inference import (
     HostProgram,
     Inference,
@@ -81,8 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
     try:
-        if options.command in {"install", "uninstall"}:
-            return _change_service(options)
+        if options.command in {"install", "uninstall", "enroll"}:
+            return _belong(options)
         settings = read_settings(options.config)
         return _check(settings) if options.command == "check" else run(settings)
     except (ConfigError, EngineMissingError) as error:
@@ -118,19 +119,38 @@ def _add_service_commands(commands: "argparse._SubParsersAction[_Parser]") -> No
     install.add_argument("--broker", help="mqtts://host:port, likewise")
     install.add_argument("--site", default="default", help="which site, likewise")
     install.add_argument("--model", nargs="+", default=["digits"], help="names, likewise")
+    install.add_argument("--enroll", help="where to ask for a certificate, https://host:port")
+    install.add_argument("--token", help="with which to ask")
     install.add_argument("--no-start", action="store_true", help="do not start it now")
     text = "stop the service and remove all that belongs to it, models included"
     commands.add_parser("uninstall", help=text, description=text)
+    text = "ask for this device's certificate with a one-time token"
+    enroll = commands.add_parser("enroll", help=text, description=text)
+    enroll.add_argument("--url", required=True, help="of 'secateur certificate serve'")
+    enroll.add_argument("--token", required=True, help="of 'secateur enroll DEVICE --token'")
+    enroll.add_argument("--out", type=Path, help="where the files go")
 
 
-def _change_service(options: argparse.Namespace) -> int:
-    # Here alone: a running agent needs neither.
+def _belong(options: argparse.Namespace) -> int:
+    # Here alone: a running agent needs none of it.
+    from secateur_agent.credentials import Credentials, enroll  # noqa: PLC0415 - see above
     from secateur_agent.installation import service  # noqa: PLC0415 - see above
 
-    if options.command == "uninstall":
+    if options.command == "enroll":
+        out = options.out or service.CREDENTIALS_DIR
+        enroll(options.url, options.token, Credentials(out))
+        done = f"enrolled: {out}"
+    elif options.command == "uninstall":
         done = service.uninstall()
     else:
-        wanted = service.Wanted(options.device, options.broker, options.site, options.model)
+        wanted = service.Wanted(
+            device=options.device,
+            broker_url=options.broker,
+            site=options.site,
+            models=options.model,
+            enroll_url=options.enroll,
+            token=options.token,
+        )
         done = service.install(wanted, start=not options.no_start)
     sys.stdout.write(f"{done}\n")
     return EXIT_OK
@@ -216,6 +236,10 @@ def run(settings: AgentSettings, host: Pipe | None = None) -> int:
         ),
         post=driver.post,
     )
+    if settings.broker.url.startswith("mqtts:"):
+        identity = Identity(settings.broker, settings.state_dir)
+        identity.watch(lambda problem: driver.post(Trouble(problem)))
+        broker.secure(identity.context)
     for problem in (opened.problem, *(each.problem for each in kept.values())):
         if problem is not None:
             driver.post(Trouble(problem))

@@ -20,7 +20,7 @@ from secateur_agent.adapters.sensors import Sensors
 from secateur_agent.adapters.systemd import ServiceManager
 from secateur_agent.adapters.updates import Updates
 from secateur_agent.core import agent, probation, standby, swap
-from secateur_agent.core.telemetry import WireBytes
+from secateur_agent.core.telemetry import WireBytes, in_words
 from secateur_agent.effects import Effects
 from secateur_agent.errors import ConfigError
 from secateur_agent.happenings import Finished, Happening, Happenings, Quit, Trouble
@@ -287,6 +287,7 @@ class Driver:
         self._supervisor.send(commands.Collect())
 
     def _tell_period(self, collected: commands.Collected) -> None:
+        self._manager.status(in_words(collected.reports))
         self._step(
             agent.PeriodEnded(
                 sent_at=utc_now(),

@@ -48,7 +48,9 @@ class BrokerSettings(_Section):
     cert_file: Path | None = None
     """The device's certificate, for ``mqtts://``; its CN is the device id."""
     key_file: Path | None = None
-    """The private key that belongs to ``cert_file``."""
+    """The private key that belongs to it. ``None``: it stands in ``cert_file``."""
+    renew_url: str | None = None
+    """Where the certificate is renewed, ``https://host:port``. ``None``: nowhere."""
 
     @field_validator("url")
     @classmethod
@@ -62,8 +64,11 @@ class BrokerSettings(_Section):
 
     @model_validator(mode="after")
     def _certificate_is_whole(self) -> Self:
-        if (self.cert_file is None) != (self.key_file is None):
-            msg = "give cert_file and key_file together"
+        if self.cert_file is None and (self.key_file or self.renew_url):
+            msg = "key_file and renew_url need a cert_file"
+            raise ValueError(msg)
+        if self.renew_url is not None and not self.renew_url.startswith("https://"):
+            msg = "renew_url must be https://host:port"
             raise ValueError(msg)
         return self
 

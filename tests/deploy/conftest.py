@@ -1,4 +1,4 @@
-"""What the tests of installation share: the agent's distributions, and a machine with systemd."""
+"""What the tests of installation share: distributions to install, a machine with systemd."""
 
 import subprocess
 import sys

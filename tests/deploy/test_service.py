@@ -1,21 +1,44 @@
 """The agent as a service, installed on a machine with a systemd of its own."""
 
 import json
-import os
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from support.systemd_machine import SystemdMachine
+from support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = "secateur-agent.service"
 INSTALLER = str(ROOT / "deploy" / "install-agent.sh")
 AGENT = "/opt/secateur/bin/secateur-agent"
-OURS = ("/opt/secateur", "/etc/secateur", "/var/lib/secateur", f"/etc/systemd/system/{UNIT}")
+OPERATOR = str(Path(sys.executable).with_name("secateur"))
+OURS = (
+    "/opt/secateur",
+    "/etc/secateur",
+    "/var/lib/secateur",
+    "/run/secateur",
+    f"/etc/systemd/system/{UNIT}",
+    f"/etc/systemd/system/multi-user.target.wants/{UNIT}",
+)
+RECORD = "/var/lib/secateur/models/digits.json"
+"""Names what is committed, once it is."""
+WAIT_S = 120.0
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture
+def fleet(machine: SystemdMachine, digits_ladder: Path, tmp_path: Path) -> SystemdMachine:
+    """Let a coordinator with a broker of its own run on the machine, with one ladder."""
+    data, ready = str(tmp_path / "data"), str(tmp_path / "ready.json")
+    machine.check(OPERATOR, "publish", str(digits_ladder), "--data", data)
+    serve = [OPERATOR, "serve", "--data", data, "--ready-file", ready]
+    machine.check("systemd-run", "--unit=coordinator", *serve)
+    wait_until(lambda: machine.run("test", "-e", ready).returncode == 0, timeout_s=WAIT_S)
+    return machine
 
 
 def install(machine: SystemdMachine, distributions: Path, *options: str) -> str:
@@ -24,12 +47,99 @@ def install(machine: SystemdMachine, distributions: Path, *options: str) -> str:
     return machine.check("sh", INSTALLER, *source, *options)
 
 
-def test_a_device_is_installed_infers_and_is_uninstalled_without_a_trace(
-    machine: SystemdMachine, distributions: Path
-) -> None:
+@pytest.fixture
+def service(fleet: SystemdMachine, distributions: Path) -> SystemdMachine:
     options = ["--device", "meter-7", "--broker", "mqtt://127.0.0.1:1883"]
-    assert "installed and started" in install(machine, distributions, *options)
-    machine.wait_for(UNIT, ActiveState="active", SubState="running", NRestarts="0")
-    print(machine.journal(UNIT))
-    print(machine.check("systemctl", "status", UNIT, "--no-pager"))
-    assert 0
+    assert "installed and started" in install(fleet, distributions, *options)
+    wait_until(lambda: serves(fleet), timeout_s=WAIT_S)
+    wait_until(lambda: '"ladder":{' in fleet.run("cat", RECORD).stdout, timeout_s=WAIT_S)
+    return fleet
+
+
+def serves(machine: SystemdMachine) -> bool:
+    """Ask for an inference, as a program on the device would."""
+    request = {
+        "inputs": [
+            {
+                "name": "serving_default_image:0",
+                "shape": [1, 8, 8, 1],
+                "datatype": "FP32",
+                "data": np.zeros(64).tolist(),
+            }
+        ]
+    }
+    url = "http://127.0.0.1:8000/v2/models/digits/infer"
+    done = machine.run(
+        sys.executable,
+        "-c",
+        "import sys, urllib.request as u;"
+        "print(u.urlopen(u.Request(sys.argv[1], sys.argv[2].encode()), timeout=10).read())",
+        url,
+        json.dumps(request),
+    )
+    return done.returncode == 0 and "outputs" in done.stdout
+
+
+def presence(machine: SystemdMachine) -> str:
+    [row] = json.loads(machine.check(OPERATOR, "devices", "--json"))
+    state: str = row["state"]
+    return state
+
+
+def test_a_device_is_installed_infers_is_upgraded_and_leaves_no_trace(
+    service: SystemdMachine, distributions: Path
+) -> None:
+    service.wait_for(UNIT, ActiveState="active", SubState="running", NRestarts="0")
+    wait_until(lambda: "digits level" in _status(service), timeout_s=WAIT_S)
+    settings = "/etc/secateur/agent.toml"
+    service.check("sh", "-c", f"echo '# mine' >> {settings}")
+    record = service.check("cat", RECORD)
+
+    install(service, distributions)  # again, with nothing said: an upgrade
+    wait_until(lambda: serves(service), timeout_s=WAIT_S)
+    assert "# mine" in service.check("cat", settings)
+    assert service.check("cat", RECORD) == record
+
+    service.check(AGENT, "uninstall")
+    assert [path for path in OURS if service.run("ls", "-d", path).returncode == 0] == []
+    assert service.run("id", "secateur").returncode != 0
+    assert service.run("systemctl", "cat", UNIT).returncode != 0
+
+
+def test_a_service_that_is_killed_comes_back_and_serves(service: SystemdMachine) -> None:
+    for times in range(1, 4):
+        service.check("systemctl", "kill", "--kill-whom=main", "--signal=KILL", UNIT)
+        service.wait_for(UNIT, ActiveState="active", SubState="running", NRestarts=str(times))
+        wait_until(lambda: serves(service), timeout_s=WAIT_S)
+
+
+def test_after_a_power_cut_the_service_serves_at_boot_without_a_coordinator(
+    service: SystemdMachine,
+) -> None:
+    service.cut_power()
+    service.boot()
+    service.wait_for(UNIT, ActiveState="active", SubState="running")
+    wait_until(lambda: serves(service), timeout_s=WAIT_S)
+
+
+def test_a_service_that_is_stopped_says_so(service: SystemdMachine) -> None:
+    wait_until(lambda: presence(service) == "online", timeout_s=WAIT_S)
+    service.check("systemctl", "stop", UNIT)
+    wait_until(lambda: presence(service) == "stopped", timeout_s=WAIT_S)
+
+
+def test_the_service_is_confined(service: SystemdMachine) -> None:
+    pid = service.shows(UNIT, "MainPID")["MainPID"]
+    status = dict(
+        line.split(":", 1) for line in service.check("cat", f"/proc/{pid}/status").splitlines()
+    )
+    assert int(status["CapEff"], 16) == 0
+    assert status["NoNewPrivs"].strip() == "1"
+    assert status["Seccomp"].strip() == "2"
+    assert int(status["Uid"].split()[0]) != 0
+    sensed = service.check("curl", "-s", "http://127.0.0.1:8000/metrics")
+    assert "secateur_" in sensed
+
+
+def _status(machine: SystemdMachine) -> str:
+    return machine.shows(UNIT, "StatusText")["StatusText"]

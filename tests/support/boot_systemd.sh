@@ -6,6 +6,7 @@ set -euo pipefail
 layer=$1
 root=$layer/root
 mount --make-rprivate /
+[ -d "$layer/upper" ] || is_first=yes
 mkdir -p "$layer/upper" "$layer/work" "$root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$layer/upper,workdir=$layer/work" "$root"
 
@@ -24,10 +25,12 @@ for device in null zero full random urandom tty; do
     touch "$root/dev/$device"
     mount --bind "/dev/$device" "$root/dev/$device"
 done
-# At boot Debian empties /tmp, where tests keep what they bring.
-touch "$root/etc/tmpfiles.d/tmp.conf"
-# What the host starts is not ours to start.
-rm -rf "$root"/etc/systemd/system/*.wants "$root"/etc/systemd/system/default.target
+if [ -n "${is_first:-}" ]; then
+    # At boot Debian empties /tmp, where tests keep what they bring.
+    touch "$root/etc/tmpfiles.d/tmp.conf"
+    # What the host starts is not ours to start.
+    rm -rf "$root"/etc/systemd/system/*.wants "$root"/etc/systemd/system/default.target
+fi
 
 mkdir -p "$root/mnt/old"
 cd "$root"

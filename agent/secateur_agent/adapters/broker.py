@@ -15,7 +15,6 @@ from paho.mqtt.reasoncodes import ReasonCode as MqttCode
 
 from secateur_agent.adapters.wire import WireMeter
 from secateur_agent.core.telemetry import WireBytes
-from secateur_agent.errors import ConfigError
 from secateur_agent.settings import BROKER_PORT, BROKER_TLS_PORT, BrokerSettings
 from secateur_protocols.codec import decode, encode
 from secateur_protocols.errors import ProtocolError
@@ -101,6 +100,10 @@ class Broker:
         self._settings = settings
         self._client = self._make_client(settings)
 
+    def secure(self, context: ssl.SSLContext) -> None:
+        """Use TLS from the first connection on; to be called before `start`."""
+        self._client.tls_set_context(context)
+
     def start(self) -> None:
         """Connect, and connect again for as long as it takes."""
         parts = urlsplit(self._settings.url)
@@ -145,8 +148,6 @@ class Broker:
         if parts.username is not None:
             password = unquote(parts.password) if parts.password is not None else None
             client.username_pw_set(unquote(parts.username), password)
-        if parts.scheme == "mqtts":
-            client.tls_set_context(_tls_context(settings))
         client.max_queued_messages_set(MAX_QUEUED)
         client.on_socket_open = self._on_socket_open
         client.on_socket_close = self._on_socket_close
@@ -229,23 +230,6 @@ class Broker:
                 self._post(Arrived(decode(Desired, payload)))
         except ProtocolError as error:
             self._post(Garbled(str(error)))
-
-
-def _tls_context(settings: BrokerSettings) -> ssl.SSLContext:
-    """Read the certificates.
-
-    Raises:
-        ConfigError: A file cannot be read, or is not what it should be.
-    """
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
-        if settings.cert_file is not None:
-            context.load_cert_chain(settings.cert_file, settings.key_file)
-    except OSError as error:  # what OpenSSL raises is one too
-        files = (settings.ca_file, settings.cert_file, settings.key_file)
-        names = " or ".join(str(name) for name in files if name is not None)
-        raise ConfigError(f"broker: cannot use {names}: {error}") from error
-    return context
 
 
 def _draw_delays(client: mqtt.Client) -> None:

@@ -11,12 +11,17 @@ from secateur_protocols.ota import ReasonCode
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> None:
     """Replace ``path`` so that a power cut leaves the old bytes or the new, never a mix.
 
     Four steps, in this order: write a temporary sibling, flush it to the medium, rename
     it over ``path``, flush the directory. Leaving out the last makes the rename itself
     forgettable.
+
+    Args:
+        path: Its folder is made if it is missing.
+        data: All of it.
+        mode: Permissions, from the first byte on. ``None``: as the process makes files.
 
     Raises:
         PermanentError: The disk is full.
@@ -26,6 +31,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     sibling = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sibling.touch(0o666 if mode is None else mode)
         with sibling.open("wb") as file:
             file.write(data)
             file.flush()

@@ -1,5 +1,6 @@
 """From what the inference process measured in a period to what the fleet is told."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from secateur_agent.core.report import LaneReport, LevelServed
@@ -124,3 +125,18 @@ def _add(before: LevelServed, each: LevelServed) -> LevelServed:
 
 def _short(value_ms: float | None) -> float | None:
     return None if value_ms is None else float(f"{value_ms:.{DIGITS}g}")
+
+
+def in_words(reports: Sequence[LaneReport]) -> str:
+    """Say in one line how the models do, for people who look at the service."""
+    if not reports:
+        return "no model serves yet"
+    return "; ".join(
+        f"{each.model} level {each.level}, "
+        + (
+            f"p95 {each.p95_ms:.3g} of {each.deadline_ms:g} ms"
+            if each.p95_ms is not None
+            else "idle"
+        )
+        for each in reports
+    )

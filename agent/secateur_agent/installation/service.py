@@ -1,7 +1,7 @@
 """Install the agent as a systemd service, and take it away again. Needs root.
 
     /etc/secateur/agent.toml            configuration; written once, then the operator's
-    /etc/secateur/credentials/          device.key, device.crt, fleet-ca.crt; root's alone
+    /etc/secateur/credentials/          device.pem, fleet-ca.crt; root's alone
     /etc/systemd/system/secateur-agent.service
     /var/lib/secateur/                  artifacts and what is committed
     {sys.prefix}                        the virtual environment that this program runs in
@@ -21,6 +21,7 @@ from importlib import resources
 from pathlib import Path
 
 from secateur_agent.adapters.files import write_atomically
+from secateur_agent.credentials import Credentials, enroll
 from secateur_agent.errors import ConfigError, SystemToolError
 from secateur_agent.installation.configuration import first_configuration
 from secateur_agent.settings import read_settings
@@ -32,7 +33,7 @@ DROP_INS_PATH = Path("/etc/systemd/system") / f"{UNIT}.d"
 CONFIG_DIR = Path("/etc/secateur")
 CONFIG_PATH = CONFIG_DIR / "agent.toml"
 CREDENTIALS_DIR = CONFIG_DIR / "credentials"
-CREDENTIALS = ("device.key", "device.crt", "fleet-ca.crt")
+CREDENTIALS = ("device.pem", "fleet-ca.crt")
 STATE_DIR = Path("/var/lib/secateur")
 UNIT_PREFIX = "/opt/secateur"
 """Where the unit that ships says the virtual environment is."""
@@ -49,6 +50,9 @@ class Wanted:
     broker_url: str | None
     site: str
     models: Sequence[str]
+    enroll_url: str | None = None
+    """Where to ask for a certificate, with ``token``. ``None``: none is asked for."""
+    token: str | None = None
 
 
 def install(wanted: Wanted, *, start: bool) -> str:
@@ -73,6 +77,8 @@ def install(wanted: Wanted, *, start: bool) -> str:
     shutil.chown(CONFIG_PATH, group=USER)
     CONFIG_PATH.chmod(0o640)
     _make_credentials()
+    if wanted.enroll_url is not None:
+        enroll(wanted.enroll_url, wanted.token or "", Credentials(CREDENTIALS_DIR))
     _write_unit()
     _run("systemctl", "daemon-reload")
     if not start:
@@ -126,6 +132,7 @@ def _write_configuration(wanted: Wanted) -> None:
         site=wanted.site,
         broker_url=wanted.broker_url,
         models=wanted.models,
+        renew_url=wanted.enroll_url,
     )
     write_atomically(CONFIG_PATH, text.encode())
 

@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     certificate = typer.Typer(help="The fleet's certificates.")
     certificate.command("broker")(certify_broker)
     certificate.command("list")(list_certificates)
+    certificate.command("serve")(serve_certificates)
     app.add_typer(certificate, name="certificate")
 
 
@@ -33,10 +34,17 @@ def enroll(
     csr: Annotated[
         Path | None, typer.Option(help="The device's own request; none: we make its key.")
     ] = None,
+    hours: Annotated[float, typer.Option(min=0.01, max=720, help="A token's life.")] = 24,
     *,
+    token: Annotated[
+        bool, typer.Option("--token", help="Make a one-time token, not a certificate.")
+    ] = False,
     as_json: JSON = False,
 ) -> None:
-    """Issue a device its certificate."""
+    """Issue a device its certificate, or a token with which it asks for it."""
+    if token:
+        _make_token(device, data, hours, as_json=as_json)
+        return
     from secateur_server.adapters.files import write_atomically
     from secateur_server.enrolment.authority import FleetAuthority
     from secateur_server.errors import InputError
@@ -47,17 +55,29 @@ def enroll(
         raise InputError(f"cannot read {csr}: {error.strerror}") from error
     authority = FleetAuthority(data / AUTHORITY)
     issued = authority.enroll(device, now=_now(), days=days, csr=request)
-    files = {"certificate": out / "device.crt", "authority": out / "fleet-ca.crt"}
-    if issued.key is not None:
-        files["key"] = out / "device.key"
-        write_atomically(files["key"], issued.key, mode=0o600)
-    write_atomically(files["certificate"], issued.certificate)
+    # One file for both, so that they are never of two minds.
+    name = "device.crt" if issued.key is None else "device.pem"
+    files = {"certificate": out / name, "authority": out / "fleet-ca.crt"}
+    write_atomically(files["certificate"], issued.certificate + (issued.key or b""), mode=0o600)
     write_atomically(files["authority"], authority.certificate_path.read_bytes())
     names = {name: str(path) for name, path in files.items()}
     if as_json:
         typer.echo(json.dumps({"device": device, "days": days, **names}))
     else:
         typer.echo(f"enrolled {device} for {days} days: {', '.join(sorted(names.values()))}")
+
+
+def _make_token(device: str, data: Path, hours: float, *, as_json: bool) -> None:
+    from secateur_server.enrolment.authority import FleetAuthority
+    from secateur_server.enrolment.tokens import Tokens
+
+    authority = FleetAuthority(data / AUTHORITY)
+    tokens = Tokens(authority.folder, authority.fingerprint)
+    made = tokens.make(device, now=_now(), hours=hours)
+    if as_json:
+        typer.echo(json.dumps({"device": device, "token": made, "hours": hours}))
+    else:
+        typer.echo(made)
 
 
 def revoke(
@@ -107,6 +127,36 @@ def certify_broker(
         typer.echo(json.dumps({"hosts": hosts, "files": [str(out / name) for name in names]}))
     else:
         typer.echo(f"{out}: {', '.join(names)}")
+
+
+def serve_certificates(
+    hosts: Annotated[list[str], typer.Argument(help="Names or addresses devices use.")],
+    data: DATA = DEFAULT_DATA,
+    listen: Annotated[str, typer.Option(help="Where to listen.")] = "0.0.0.0",  # noqa: S104 - devices come from elsewhere, and TLS asks who they are
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0: a free one.")] = 8009,
+    ready_file: Annotated[Path | None, typer.Option(help="Gets the port as JSON.")] = None,
+) -> None:
+    """Give certificates to devices that bring a token, or one that is to be renewed."""
+    import logging
+    import signal
+    import threading
+
+    from secateur_server.adapters.files import write_atomically
+    from secateur_server.enrolment.authority import FleetAuthority
+    from secateur_server.enrolment.https import EnrolmentServer
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    authority = FleetAuthority(data / AUTHORITY)
+    server = EnrolmentServer(authority, host=listen, port=port, names=hosts, now=_now)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    server.start()
+    typer.echo(f"certificates https://{hosts[0]}:{server.port}")
+    if ready_file is not None:
+        write_atomically(ready_file, json.dumps({"port": server.port}).encode())
+    ended.wait()
+    server.stop()
 
 
 def list_certificates(data: DATA = DEFAULT_DATA, *, as_json: JSON = False) -> None:

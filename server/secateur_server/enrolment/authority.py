@@ -82,6 +82,11 @@ class FleetAuthority:
             raise InputError(f"{folder / 'fleet-ca.key'} is not a key that we made")
         self._key = key
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the authority's certificate, hexadecimal: what a token carries."""
+        return self._certificate.fingerprint(hashes.SHA256()).hex()
+
     @classmethod
     def create(cls, folder: Path, *, now: dt.datetime) -> "FleetAuthority":
         """Make an authority with a key of its own.
