@@ -118,7 +118,7 @@ def test_a_device_does_not_give_its_token_to_another_authority(
 def test_nobody_there_is_told_in_one_line(
     authority: FleetAuthority, credentials: Credentials
 ) -> None:
-    with pytest.raises(SystemToolError, match="no certificate from 127.0.0.1:1"):
+    with pytest.raises(SystemToolError, match="no certificate from"):
         enroll("https://127.0.0.1:1", token(authority), credentials)
 
 
