@@ -32,6 +32,9 @@ device = "footprint"
 state_dir = "{state}"
 [broker]
 url = "{broker}"
+[transfer]
+spread_s = 0.0
+
 [telemetry]
 period_s = 10.0
 [[models]]

@@ -70,6 +70,9 @@ state_dir = "{folder}/{profile}"
 [broker]
 url = "mqtts://localhost:{port}"
 ca_file = "{folder}/broker.crt"
+[transfer]
+spread_s = 0.0
+
 [telemetry]
 period_s = {period_s}
 profile = "{profile}"

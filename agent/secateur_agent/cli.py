@@ -55,7 +55,10 @@ from secateur_agent.settings import (
     TelemetrySettings,
     read_settings,
 )
+from secateur_agent.transfer.channel import BlockChannel
+from secateur_agent.transfer.ledger import Ledger
 from secateur_agent.transfer.transfers import Transfers
+from secateur_agent.transfer.watch import Patience
 from secateur_protocols.ids import ModelName
 from secateur_protocols.info import EngineInfo, Info, ModelTask
 
@@ -189,6 +192,7 @@ def run(settings: AgentSettings, host: Pipe | None = None) -> int:
         host: A pipe to a program that infers itself. ``None``: in a process of our own.
     """
     engine = find_installed(settings.engine.name)
+    channel = BlockChannel()
     store = Store(settings.state_dir)
     opened = store.open()
     sensors = _sensors(settings)
@@ -203,7 +207,7 @@ def run(settings: AgentSettings, host: Pipe | None = None) -> int:
         _state(settings, engine, kept, opened.boot, sensors),
         updates=Updates(
             store,
-            Transfers(),
+            _transfers(settings, channel),
             settings.device,
             engine.name,
             settings.engine.threads,
@@ -240,11 +244,26 @@ def run(settings: AgentSettings, host: Pipe | None = None) -> int:
         identity = Identity(settings.broker, settings.state_dir)
         identity.watch(lambda problem: driver.post(Trouble(problem)))
         broker.secure(identity.context)
+    broker.carry(channel)
     for problem in (opened.problem, *(each.problem for each in kept.values())):
         if problem is not None:
             driver.post(Trouble(problem))
     driver.run(broker, start_inference, ServiceManager.of_environment())
     return EXIT_OK
+
+
+def _transfers(settings: AgentSettings, channel: BlockChannel) -> Transfers:
+    transfer = settings.transfer
+    budget_mb = transfer.budget_mb_month
+    return Transfers(
+        Patience(rate_bytes_per_s=transfer.rate_bytes_per_s),
+        way=transfer.way,
+        channel=channel,
+        ledger=Ledger(
+            settings.state_dir / "transfer.json", int(budget_mb * 1e6) if budget_mb else None
+        ),
+        spread_s=transfer.spread_s,
+    )
 
 
 def _sensors(settings: AgentSettings) -> Sensors:

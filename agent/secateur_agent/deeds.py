@@ -80,7 +80,7 @@ class Deeds:
     def _do(self, deed: Deed, order: Order) -> swap.Answer:
         match deed:
             case swap.Resolve():
-                repository = self._repository(order)
+                repository = self._repository(order, is_spread=True)
                 return swap.Resolved(
                     deed.ticket, self._updates.resolve(deed.target, repository)
                 )
@@ -96,9 +96,11 @@ class Deeds:
                 assert_never(deed)
         return swap.Done(deed.ticket)
 
-    def _repository(self, order: Order) -> Repository:
+    def _repository(self, order: Order, *, is_spread: bool = False) -> Repository:
         return self._updates.transfers.open(
-            order.artifacts_url, lambda: self._is_over or order.is_canceled()
+            order.artifacts_url,
+            lambda: self._is_over or order.is_canceled(),
+            is_spread=is_spread,
         )
 
     def _progress(self, model: ModelName, deed: swap.Fetch) -> Progress:

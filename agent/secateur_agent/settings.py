@@ -18,6 +18,7 @@ from pydantic import (
 
 from secateur_agent.errors import ConfigError
 from secateur_agent.installed import EngineName
+from secateur_agent.transfer.port import Way
 from secateur_protocols.codec import first_problem
 from secateur_protocols.ids import DeviceId, ModelName, Name, SiteId
 
@@ -115,6 +116,20 @@ class RealtimeSettings(_Section):
     """``SCHED_FIFO`` for the hot loops. ``None``: the normal scheduler."""
     lock_memory: bool = False
     """Keep the inference process out of swap. It takes memory that others may need."""
+
+
+class TransferSettings(_Section):
+    """How models reach the device."""
+
+    way: Way = Way.AUTO
+    """``http``; ``mqtt``: in blocks through the broker; ``auto``: HTTP where it is open."""
+    rate_bytes_per_s: Annotated[float, Field(ge=1000, le=1e10)] | None = None
+    """All downloads together, on average. ``None``: as fast as it goes."""
+    budget_mb_month: Annotated[float, Field(ge=0.1, le=1e6)] | None = None
+    """Megabytes (10^6) of downloads in 30 days. ``None``: without end."""
+    spread_s: Annotated[float, Field(ge=0, le=30)] = 5.0
+    """A new model version is fetched after a random part of this: a fleet must not come at
+    once."""
 
 
 class LimitSettings(_Section):
@@ -267,6 +282,7 @@ class AgentSettings(_Section):
     engine: EngineSettings = EngineSettings()
     realtime: RealtimeSettings = RealtimeSettings()
     limits: LimitSettings = LimitSettings()
+    transfer: TransferSettings = TransferSettings()
     http: HttpSettings | None = None
     """``None``: no HTTP server."""
     models: Annotated[tuple[ModelSettings, ...], Field(min_length=1, max_length=16)]

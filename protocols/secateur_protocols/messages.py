@@ -6,6 +6,7 @@ The schemas and the AsyncAPI document under ``docs/protocol/`` are made from it.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from secateur_protocols.blocks import Block, BlocksRequest
 from secateur_protocols.control import ControlRequest, ControlResponse
 from secateur_protocols.event import DeviceEvent
 from secateur_protocols.info import Info
@@ -39,6 +40,8 @@ MESSAGES: dict[Leaf, type[Message]] = {
     Leaf.REPORTED: Reported,
     Leaf.OTA: Ota,
     Leaf.OTA_PROGRESS: OtaProgress,
+    Leaf.BLOCKS_REQUEST: BlocksRequest,
+    Leaf.BLOCKS_DATA: Block,
     Leaf.EVENT: DeviceEvent,
 }
 """What a device's leaves carry."""
@@ -73,11 +76,14 @@ class Topic:
     is_retained: bool = False
 
 
+_TO_DEVICES = frozenset({Leaf.DESIRED, Leaf.BLOCKS_DATA})
+
+
 def _leaf(leaf: Leaf) -> Topic:
     return Topic(
         pattern=device_topic("{site}", "{device}", leaf),
         message=MESSAGES[leaf],
-        writer=Writer.COORDINATOR if leaf is Leaf.DESIRED else Writer.AGENT,
+        writer=Writer.COORDINATOR if leaf in _TO_DEVICES else Writer.AGENT,
         qos=QOS[leaf],
         is_retained=leaf in RETAINED,
     )

@@ -7,6 +7,8 @@
     secateur/v1/{site}/{device}/reported    retained  QoS 1  agent
     secateur/v1/{site}/{device}/ota         retained  QoS 1  agent
     secateur/v1/{site}/{device}/ota/progress          QoS 0  agent
+    secateur/v1/{site}/{device}/ota/blocks/request    QoS 1  agent
+    secateur/v1/{site}/{device}/ota/blocks/data       QoS 1  coordinator
     secateur/v1/{site}/{device}/event                 QoS 1  agent
     secateur/v1/{site}/{device}/result/{model}        QoS 0  agent
     secateur/v1/{site}/_coordinator/status  retained  QoS 1  coordinator, broker by LWT
@@ -46,6 +48,8 @@ class Leaf(StrEnum):
     REPORTED = "reported"
     OTA = "ota"
     OTA_PROGRESS = "ota/progress"
+    BLOCKS_REQUEST = "ota/blocks/request"
+    BLOCKS_DATA = "ota/blocks/data"
     EVENT = "event"
 
 

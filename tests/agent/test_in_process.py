@@ -28,6 +28,9 @@ device = "meter-7"
 state_dir = "{folder}/state"
 [broker]
 url = "{broker}"
+[transfer]
+spread_s = 0.0
+
 [telemetry]
 period_s = 0.2
 [[models]]

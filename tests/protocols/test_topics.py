@@ -12,6 +12,8 @@ from secateur_protocols.ids import NAME_PATTERN
 from secateur_protocols.topics import ANY, QOS, RETAINED, DeviceTopic, Leaf
 
 names = st.from_regex(NAME_PATTERN.replace("$", r"\Z"), fullmatch=True)
+BLOCKS = {Leaf.BLOCKS_REQUEST, Leaf.BLOCKS_DATA}
+
 leaves = st.sampled_from(Leaf)
 
 OUTSIDE_THE_GRAMMAR = (
@@ -107,7 +109,7 @@ def test_w1_no_devices_topic_is_one_of_the_coordinators(site: str, name: str) ->
 
 def test_state_is_retained_with_qos_1_and_streams_are_neither() -> None:
     assert {leaf for leaf in Leaf if QOS[leaf] == 0} == {Leaf.TELEMETRY, Leaf.OTA_PROGRESS}
-    assert set(Leaf) - RETAINED == {Leaf.TELEMETRY, Leaf.OTA_PROGRESS, Leaf.EVENT}
+    assert set(Leaf) - RETAINED == {Leaf.TELEMETRY, Leaf.OTA_PROGRESS, Leaf.EVENT} | BLOCKS
     assert all(QOS[leaf] == 1 for leaf in RETAINED)
 
 

@@ -21,6 +21,9 @@ state_dir = {state_dir}
 [broker]
 url = "{broker_url}"
 
+[transfer]
+spread_s = 0.0
+
 [telemetry]
 period_s = 0.2
 {more}

@@ -16,6 +16,8 @@ from paho.mqtt.reasoncodes import ReasonCode as MqttCode
 from secateur_agent.adapters.wire import WireMeter
 from secateur_agent.core.telemetry import WireBytes
 from secateur_agent.settings import BROKER_PORT, BROKER_TLS_PORT, BrokerSettings
+from secateur_agent.transfer.channel import BlockChannel
+from secateur_protocols.blocks import BlocksRequest
 from secateur_protocols.codec import decode, encode
 from secateur_protocols.errors import ProtocolError
 from secateur_protocols.ids import ModelName
@@ -94,6 +96,7 @@ class Broker:
         self._device = device
         self._boot = boot
         self._source_topics = source_topics
+        self._blocks = BlockChannel()
         self._post = post
         self._session = 0
         self._meter = WireMeter()
@@ -137,6 +140,15 @@ class Broker:
         if self._client.is_connected():
             topic = result_topic(self._site, self._device, model)
             self._client.publish(topic, encode(result), qos=0)
+
+    def carry(self, blocks: BlockChannel) -> None:
+        """Carry requests for blocks of a file, and the blocks; call it before `start`."""
+        self._blocks = blocks
+        blocks.attach(self._request_blocks)
+
+    def _request_blocks(self, request: BlocksRequest) -> None:
+        if self._client.is_connected():
+            self.publish(Leaf.BLOCKS_REQUEST, request)
 
     def wire_bytes(self) -> WireBytes:
         """Count what has passed between us and brokers since the start (rule W11)."""
@@ -193,7 +205,8 @@ class Broker:
             self._post(Closed(f"the broker refuses the connection: {code}"))
             return
         desired = device_topic(self._site, self._device, Leaf.DESIRED)
-        client.subscribe([(desired, 1), (rebirth(self._site), 1)])
+        blocks = device_topic(self._site, self._device, Leaf.BLOCKS_DATA)
+        client.subscribe([(desired, 1), (rebirth(self._site), 1), (blocks, 1)])
         if self._source_topics:
             # QoS 0: a frame that is late is worth less than the next one.
             client.subscribe([(topic, 0) for topic in sorted(self._source_topics)])
@@ -224,7 +237,9 @@ class Broker:
             return  # an emptied retained topic: we were forgotten (rule W6)
         payload = bytes(received.payload)
         try:
-            if received.topic == rebirth(self._site):
+            if received.topic.endswith(Leaf.BLOCKS_DATA):
+                self._blocks.deliver(payload)
+            elif received.topic == rebirth(self._site):
                 self._post(Arrived(decode(Rebirth, payload)))
             else:
                 self._post(Arrived(decode(Desired, payload)))

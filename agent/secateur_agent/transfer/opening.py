@@ -19,6 +19,7 @@ from secateur_agent.transfer.patient import (
     PatientConnection,
     PatientTlsConnection,
 )
+from secateur_agent.transfer.port import CanceledError
 from secateur_agent.transfer.watch import Watch
 from secateur_protocols.ota import ReasonCode
 
@@ -33,6 +34,10 @@ class StatusError(Exception):
         super().__init__(f"{url}: HTTP {status}")
         self.status = status
         self.retry_after_s = retry_after_s
+
+
+class UnreachableError(TransientError):
+    """There is no answer at all: no connection, or nobody who speaks HTTP behind it."""
 
 
 class WatchedOpener:
@@ -56,7 +61,7 @@ class WatchedOpener:
 
         Raises:
             StatusError: The server's answer is no success.
-            TransientError: There is no connection, or it broke.
+            UnreachableError: There is no connection, or no answer.
             CanceledError: The watch says so.
         """
         # "identity": ranges count the bytes that we hash.
@@ -72,6 +77,10 @@ class WatchedOpener:
         except urllib.error.HTTPError as error:
             error.close()  # it is the response: its connection would stay open as long as it
             raise StatusError(url, error.code, _retry_after_s(error.headers)) from error
+        except CanceledError:
+            raise
+        except TransientError as error:
+            raise UnreachableError(str(error), error.reason) from error
         return response
 
 

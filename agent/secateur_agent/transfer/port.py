@@ -6,6 +6,7 @@ to be trusted before it has been verified.
 """
 
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,14 @@ Progress = Callable[[int, int], None]
 
 IsCanceled = Callable[[], bool]
 """Asked several times a second, from the thread that transfers, whether nobody needs it."""
+
+
+class Way(StrEnum):
+    """How files reach the device."""
+
+    AUTO = "auto"
+    HTTP = "http"
+    MQTT = "mqtt"
 
 
 class NotFoundError(PermanentError):

@@ -18,7 +18,7 @@ PACED_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Patience:
     """When a transfer is given up, and how fast it may be.
 
     Attributes:
@@ -66,7 +66,7 @@ class Watch:
     def __init__(
         self,
         path: str,
-        limits: Limits,
+        patience: Patience,
         *,
         is_canceled: IsCanceled,
         pace: Pace,
@@ -76,13 +76,13 @@ class Watch:
 
         Args:
             path: What is transferred, for messages.
-            limits: When to give up.
+            patience: When to give up.
             is_canceled: Whether nobody needs it any more.
             pace: How fast it may be.
             spend: Told of all bytes that came; raises when there must be no more.
         """
         self._path = path
-        self._limits = limits
+        self._patience = patience
         self._is_canceled = is_canceled
         self._pace = pace
         self._spend = spend
@@ -99,13 +99,13 @@ class Watch:
         if self._is_canceled():
             raise CanceledError(self._path)
         now_s = monotonic_s()
-        if now_s - self._heard_s > self._limits.silence_s:
-            msg = f"{self._path}: nothing came for {self._limits.silence_s:g} s"
+        if now_s - self._heard_s > self._patience.silence_s:
+            msg = f"{self._path}: nothing came for {self._patience.silence_s:g} s"
             raise TransientError(msg, ReasonCode.TIMEOUT)
-        if now_s - self._since_s < self._limits.slow_s:
+        if now_s - self._since_s < self._patience.slow_s:
             return
         rate = self._count / (now_s - self._since_s)
-        if rate < self._limits.floor_bytes_per_s:
+        if rate < self._patience.floor_bytes_per_s:
             msg = f"{self._path}: {rate:.0f} bytes per second is too slow"
             raise TransientError(msg, ReasonCode.TIMEOUT)
         self._since_s, self._count = now_s, 0
@@ -129,8 +129,10 @@ class Watch:
             CanceledError: Nobody needs it any more.
         """
         until_s = monotonic_s() + delay_s
+        if self._is_canceled():
+            raise CanceledError(self._path)
         while (left_s := until_s - monotonic_s()) > 0:
+            time.sleep(min(POLL_S, left_s))
             if self._is_canceled():
                 raise CanceledError(self._path)
-            time.sleep(min(POLL_S, left_s))
         self._heard_s = monotonic_s()

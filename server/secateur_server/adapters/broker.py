@@ -187,9 +187,18 @@ class Broker:
 
     def publish(
         self, topic: str, payload: bytes, *, is_retained: bool = False, qos: int = 1
-    ) -> None:
-        """Send; with QoS 1 and without a connection it waits in memory."""
-        self._client.publish(topic, payload, qos=qos, retain=is_retained)
+    ) -> Callable[[], bool]:
+        """Send; with QoS 1 and without a connection it waits in memory.
+
+        Returns:
+            Whether the broker has it: it says so of QoS 1.
+        """
+        return self._client.publish(topic, payload, qos=qos, retain=is_retained).is_published
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._client.is_connected()
 
     def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
         """Subscribe to more, now and on every connection to come."""

@@ -85,6 +85,7 @@ def _serve(settings: ServeSettings, ready_file: Path | None) -> None:
     from secateur_server.adapters.embedded_broker import EmbeddedBroker
     from secateur_server.adapters.files import hold_folder, write_atomically
     from secateur_server.adapters.store import Store, sqlite_url
+    from secateur_server.block_server import BlockServer
     from secateur_server.driver import Driver
     from secateur_server.registry.registry import Registry
 
@@ -119,6 +120,14 @@ def _serve(settings: ServeSettings, ready_file: Path | None) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: driver.quit())
         driver.start()
+        blocks = BlockServer(
+            broker_url,
+            site=settings.site,
+            root=registry.blobs_dir.parent,
+            owns=driver.replicas.owns,
+        )
+        blocks.start()
+        stack.callback(blocks.stop)
         typer.echo(f"broker {broker_url} ({own.name if own else 'yours'})")
         typer.echo(f"artifacts {url}")
         if settings.replica is not None:

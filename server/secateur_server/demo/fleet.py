@@ -22,6 +22,9 @@ state_dir = {state_dir}
 [broker]
 url = "{broker}"
 
+[transfer]
+spread_s = 0.0
+
 [telemetry]
 period_s = 1.0
 
