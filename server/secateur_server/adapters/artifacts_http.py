@@ -22,6 +22,8 @@ BACKLOG = 1024
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
+_METADATA = re.compile(r"(?:timestamp|[1-9][0-9]*\.(?:root|snapshot|targets))\.json\Z")
+
 
 MAX_CONNECTIONS = 500
 """More are answered 503, which agents try again later. The process also hosts an MQTT client
@@ -29,7 +31,7 @@ that waits with select(), which breaks silently at 1,024 file descriptors."""
 
 
 class ArtifactsServer:
-    """``GET /blobs/{digest}``: any static file server can take its place."""
+    """``GET /blobs/{digest}`` and ``/metadata/{name}`` beside it, as a static server would."""
 
     def __init__(self, blobs_dir: Path, *, host: str, port: int) -> None:
         """Listen; port 0 takes a free one.
@@ -38,7 +40,11 @@ class ArtifactsServer:
             ServerError: The address is taken or not ours.
         """
         self._blobs_dir = blobs_dir
-        app = Starlette(routes=[Route("/blobs/{digest}", self._blob, methods=["GET", "HEAD"])])
+        routes = [
+            Route("/blobs/{digest}", self._blob, methods=["GET", "HEAD"]),
+            Route("/metadata/{name}", self._metadata, methods=["GET", "HEAD"]),
+        ]
+        app = Starlette(routes=routes)
         config = uvicorn.Config(
             app,
             log_level="error",
@@ -87,3 +93,13 @@ class ArtifactsServer:
         # Named by its content, so it never changes.
         headers = {"Cache-Control": "public, max-age=31536000, immutable"}
         return FileResponse(path, media_type="application/octet-stream", headers=headers)
+
+    async def _metadata(self, request: Request) -> FileResponse:
+        name = request.path_params["name"]
+        path = self._blobs_dir.parent / "metadata" / name
+        if not _METADATA.match(name) or not path.is_file():
+            raise HTTPException(404)
+        # The timestamp is what tells of anything new; the others never change.
+        return FileResponse(
+            path, media_type="application/json", headers={"Cache-Control": "no-cache"}
+        )

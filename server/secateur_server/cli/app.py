@@ -12,6 +12,7 @@ from secateur_server.cli import (
     demo,
     enrolment,
     inspection,
+    keys,
     operators,
     protocol,
     pruning,
@@ -27,6 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 coordinator.register(app)
+keys.register(app)
 operators.register(app)
 demo.register(app)
 enrolment.register(app)

@@ -1,40 +1,73 @@
-"""``secateur publish | serve``: what runs on the coordinator's machine."""
+"""``secateur publish | withdraw | serve``: what runs on the coordinator's machine."""
 
 import contextlib
 import json
 import logging
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from secateur_server.cli.keys import (
+    DATA,
+    DEFAULT_DATA,
+    JSON,
+    KEYS,
+    PASSPHRASE_FILE,
+    find_places,
+    known_passphrases,
+)
+from secateur_server.errors import InputError
 from secateur_server.settings import ServeSettings, read_settings
 
 if TYPE_CHECKING:
-    from secateur_server.adapters.store import Store
-    from secateur_server.replicas import Replicas
+    from collections.abc import Callable
 
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DEFAULT_DATA = Path("secateur-data")
+    from secateur_server.adapters.store import Store
+    from secateur_server.core.coordinator import Published
+    from secateur_server.replicas import Replicas
+    from secateur_server.signing.places import Places
+    from secateur_server.signing.sealed import Passphrases
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(publish)
+    app.command()(withdraw)
     app.command()(serve)
 
 
 def publish(
     ladder_dir: Annotated[Path, typer.Argument(metavar="DIR", help="What 'prune' wrote.")],
-    data: Annotated[Path, typer.Option(help="The server's folder.")] = DEFAULT_DATA,
+    version: Annotated[str | None, typer.Option(help="Another than DIR says.")] = None,
+    hardware: Annotated[
+        list[str] | None,
+        typer.Option(help="Only for devices of this hardware class; may be repeated."),
+    ] = None,
+    keys: KEYS = None,
+    data: DATA = DEFAULT_DATA,
+    passphrase_file: PASSPHRASE_FILE = None,
     *,
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="For devices that accept unsigned ladders.")
+    ] = False,
     as_json: JSON = False,
 ) -> None:
     """Add a ladder to the registry; a running 'serve' takes it up within a second."""
     from secateur_server.registry.registry import Registry
 
-    published = Registry(data / "registry").publish(ladder_dir)
+    places = find_places(data, keys)
+    sign = None
+    if places.repository.is_signed:
+        sign = _signing(places, known_passphrases(passphrase_file), hardware or [])
+    elif not unsigned:
+        raise InputError(
+            f"{data} has no keys to sign with: make them with 'secateur keys init', or publish "
+            "--unsigned for devices that accept that"
+        )
+    published = Registry(data / "registry").publish(ladder_dir, version=version, sign=sign)
     ladder = published.ladder
     if as_json:
         summary = {
@@ -42,10 +75,58 @@ def publish(
             "version": ladder.version,
             "levels": len(ladder.levels),
             "digest": published.ref.digest,
+            "signed": sign is not None,
         }
         typer.echo(json.dumps(summary))
     else:
-        typer.echo(f"published {ladder.model} {ladder.version}: {len(ladder.levels)} levels")
+        how = "signed" if sign is not None else "unsigned"
+        typer.echo(
+            f"published {ladder.model} {ladder.version}: {len(ladder.levels)} levels, {how}"
+        )
+
+
+def _signing(
+    places: "Places", passphrases: "Passphrases", hardware: list[str]
+) -> "Callable[[Published], None]":
+    """Open the key at once, and give what lists a ladder with it."""
+    from pydantic import ValidationError
+
+    from secateur_protocols.codec import first_problem
+    from secateur_protocols.trust import LadderTerms
+    from secateur_server.signing.listing import Lister
+
+    lister = Lister(places, passphrases)
+
+    def sign(published: "Published") -> None:
+        ladder = published.ladder
+        try:
+            terms = LadderTerms(
+                model=ladder.model, version=ladder.version, hardware_classes=tuple(hardware)
+            )
+        except ValidationError as error:
+            raise InputError(f"--hardware: {first_problem(error)}") from error
+        lister.allow(published.ref, terms, datetime.now(UTC))
+
+    return sign
+
+
+def withdraw(
+    model: str,
+    version: str,
+    keys: KEYS = None,
+    data: DATA = DEFAULT_DATA,
+    passphrase_file: PASSPHRASE_FILE = None,
+) -> None:
+    """Let no device install a version any more; what was published stays in the registry."""
+    from secateur_server.registry.registry import Registry
+    from secateur_server.signing.listing import Lister
+
+    latest = Registry(data / "registry").latest().get(model)
+    if latest is not None and latest.ladder.version == version:
+        raise InputError(f"{model} {version} is the latest: publish another version first")
+    lister = Lister(find_places(data, keys), known_passphrases(passphrase_file))
+    lister.withdraw(model, version, datetime.now(UTC))
+    typer.echo(f"withdrawn {model} {version}")
 
 
 def serve(
@@ -88,12 +169,16 @@ def _serve(settings: ServeSettings, ready_file: Path | None) -> None:
     from secateur_server.block_server import BlockServer
     from secateur_server.driver import Driver
     from secateur_server.registry.registry import Registry
+    from secateur_server.signing.refresher import Refresher
 
     with contextlib.ExitStack() as stack:
         if settings.database is None:
             stack.enter_context(hold_folder(settings.data))
         registry = Registry(settings.data / "registry")
         database = settings.database or sqlite_url(settings.data / "secateur.sqlite")
+        refresher = Refresher(find_places(settings.data, None))
+        refresher.start()
+        stack.callback(refresher.stop)
         store = Store(database, settings.site)
         stack.callback(store.close)
         own = None

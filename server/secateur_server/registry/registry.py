@@ -1,6 +1,8 @@
 """Publish ladders and look them up; nothing that was published is ever changed.
 
     {root}/blobs/{digest}                     artifacts, golden inputs, ladder documents
+    {root}/blobs/{digest}.zst                 the same in Zstandard, where that is smaller
+    {root}/metadata/                          what `signing` has signed of them
     {root}/models/{model}/{version}.json      a copy of the ladder document
     {root}/models/{model}/latest              the version published last
     {root}/models/{model}/stable              the version devices have unless a rollout says so
@@ -9,16 +11,24 @@ A version exists once its document does, which is written after all of its blobs
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
-from secateur_protocols.codec import decode_document
+import zstandard
+from pydantic import ValidationError
+
+from secateur_protocols.codec import decode_document, first_problem
 from secateur_protocols.errors import ProtocolError
-from secateur_protocols.ids import ModelName, Version
+from secateur_protocols.ids import Digest, ModelName, Version
 from secateur_protocols.manifest import MAX_LADDER_BYTES, Ladder
 from secateur_protocols.state import LadderRef
 from secateur_server.adapters.files import write_atomically
 from secateur_server.core.coordinator import Published
 from secateur_server.errors import InputError
+
+ZSTD_LEVEL = 19
+"""Packed once, unpacked by every device: a megabyte takes about a second here, and unpacking
+is as fast as from any level."""
 
 
 class Registry:
@@ -28,15 +38,27 @@ class Registry:
         self._root = root
         self.blobs_dir = root / "blobs"
 
-    def publish(self, ladder_dir: Path) -> Published:
+    def publish(
+        self,
+        ladder_dir: Path,
+        *,
+        version: Version | None = None,
+        sign: Callable[[Published], None] | None = None,
+    ) -> Published:
         """Check a folder that ``prune`` wrote, and add it.
 
         Publishing the same once more changes nothing but which version is the latest.
 
+        Args:
+            ladder_dir: The folder.
+            version: Another than its document says.
+            sign: Called when all is there but the version is not yet the latest, so that
+                no device is sent to a ladder that it may not install.
+
         Raises:
             InputError: The folder is not whole, or this version exists with other content.
         """
-        published, blobs = _read_ladder_dir(ladder_dir)
+        published, blobs = _read_ladder_dir(ladder_dir, version)
         ladder, ref = published.ladder, published.ref
         document = self._document_path(ladder.model, ladder.version)
         existing = _read(document)
@@ -48,8 +70,10 @@ class Registry:
             raise InputError(msg)
         for digest, content in blobs.items():
             if not (self.blobs_dir / digest).exists():
-                write_atomically(self.blobs_dir / digest, content)
+                self._add_blob(digest, content)
         write_atomically(document, blobs[ref.digest])
+        if sign is not None:
+            sign(published)
         self._begin_stable(ladder)
         write_atomically(document.with_name("latest"), ladder.version.encode())
         return published
@@ -64,6 +88,12 @@ class Registry:
     def note_stable(self, model: ModelName, version: Version) -> None:
         """Note which version is stable now: where a coordinator with a new database begins."""
         write_atomically(self._root / "models" / model / "stable", version.encode())
+
+    def _add_blob(self, digest: Digest, content: bytes) -> None:
+        packed = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(content)
+        if len(packed) < len(content):
+            write_atomically(self.blobs_dir / f"{digest}.zst", packed)
+        write_atomically(self.blobs_dir / digest, content)
 
     def latest(self) -> dict[str, Published]:
         """Give the version published last of each model; what cannot be read is left out."""
@@ -101,7 +131,9 @@ class Registry:
         return self._root / "models" / model / f"{version}.json"
 
 
-def _read_ladder_dir(ladder_dir: Path) -> tuple[Published, dict[str, bytes]]:
+def _read_ladder_dir(
+    ladder_dir: Path, version: Version | None
+) -> tuple[Published, dict[str, bytes]]:
     path = ladder_dir / "ladder.json"
     document = _read(path)
     if document is None:
@@ -112,6 +144,9 @@ def _read_ladder_dir(ladder_dir: Path) -> tuple[Published, dict[str, bytes]]:
         ladder = decode_document(Ladder, document)
     except ProtocolError as error:
         raise InputError(f"{path}: {error}") from error
+    if version is not None and version != ladder.version:
+        ladder = _rename(ladder, version)
+        document = ladder.model_dump_json(indent=1, exclude_none=True).encode()
     ref = _ref(ladder, document)
     blobs = {ref.digest: document}
     for manifest in ladder.levels:
@@ -123,6 +158,13 @@ def _read_ladder_dir(ladder_dir: Path) -> tuple[Published, dict[str, bytes]]:
         for file_name, digest in expected:
             blobs[digest] = _read_blob(ladder_dir / file_name, digest)
     return Published(ref, ladder), blobs
+
+
+def _rename(ladder: Ladder, version: Version) -> Ladder:
+    try:
+        return Ladder.model_validate({**dict(ladder), "version": version})
+    except ValidationError as error:
+        raise InputError(f"--version: {first_problem(error)}") from error
 
 
 def _read_blob(path: Path, digest: str) -> bytes:

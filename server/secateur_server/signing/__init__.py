@@ -1,0 +1,1 @@
+"""Keys and signed metadata of the registry: what devices check before they install."""
