@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from secateur_server.errors import InputError
 from secateur_server.registry.registry import Registry
@@ -16,11 +17,35 @@ def test_a_published_ladder_is_found_with_all_of_its_blobs(tmp_path: Path) -> No
     assert registry.latest() == {ladder.model: published}
     assert published.ladder == ladder
     held = {path.name for path in registry.blobs_dir.iterdir()}
-    assert held == {
+    packed = {name for name in held if name.endswith(".zst")}
+    assert held - packed == {
         published.ref.digest,
         *(manifest.digest for manifest in ladder.levels),
         *(manifest.golden.digest for manifest in ladder.levels),
     }
+
+
+def test_what_is_smaller_in_zstandard_is_kept_so_beside_itself(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "registry")
+    digest = registry.publish(write_ladder_dir(tmp_path / "out", make_ladder())).ref.digest
+    plain, packed = registry.blobs_dir / digest, registry.blobs_dir / f"{digest}.zst"
+    assert packed.stat().st_size < plain.stat().st_size
+    assert zstandard.ZstdDecompressor().decompress(packed.read_bytes()) == plain.read_bytes()
+    for path in registry.blobs_dir.iterdir():
+        assert (
+            path.suffix != ".zst" or path.stat().st_size < path.with_suffix("").stat().st_size
+        )
+
+
+def test_another_version_is_given_to_a_ladder_as_it_is_published(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "registry")
+    folder = write_ladder_dir(tmp_path / "out", make_ladder(version="1"))
+    published = registry.publish(folder, version="2026.11")
+    assert published.ladder == make_ladder(version="1").model_copy(
+        update={"version": "2026.11"}
+    )
+    with pytest.raises(InputError, match="--version"):
+        registry.publish(folder, version="no version!")
 
 
 def test_publishing_twice_changes_nothing(tmp_path: Path) -> None:
