@@ -8,6 +8,7 @@ import sys
 import typer
 
 from secateur_server.cli import (
+    backups,
     coordinator,
     demo,
     enrolment,
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 coordinator.register(app)
 keys.register(app)
+backups.register(app)
 operators.register(app)
 demo.register(app)
 enrolment.register(app)
