@@ -23,8 +23,8 @@ def package(distributions: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         pytest.skip("dpkg-deb is not here: this is no Debian")
     out = tmp_path_factory.mktemp("package")
     [wheel] = distributions.glob("secateur-*.whl")
-    build = [ROOT / "deploy" / "debian" / "build-deb.sh", wheel, out]
-    offline = ["--no-index", "--find-links", distributions]
+    build = [str(ROOT / "deploy" / "debian" / "build-deb.sh"), str(wheel), str(out)]
+    offline = ["--no-index", "--find-links", str(distributions)]
     subprocess.run([*build, *offline], check=True, timeout=BUILD_S)
     [made] = out.glob("*.deb")
     return made
