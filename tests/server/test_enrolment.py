@@ -116,8 +116,8 @@ def test_a_device_is_enrolled_listed_and_revoked_from_the_command_line(
 
     assert run(["enroll", "meter-7", "--out", str(out), *data]) == 0
     assert json.loads(capsys.readouterr().out)["device"] == "meter-7"
-    assert (out / "device.key").stat().st_mode & 0o777 == 0o600
-    x509.load_pem_x509_certificate((out / "device.crt").read_bytes())
+    assert (out / "device.pem").stat().st_mode & 0o777 == 0o600
+    x509.load_pem_x509_certificate((out / "device.pem").read_bytes())
 
     assert run(["certificate", "broker", "127.0.0.1", "--out", str(out), *data]) == 0
     assert len(json.loads(capsys.readouterr().out)["files"]) == 4
@@ -128,3 +128,14 @@ def test_a_device_is_enrolled_listed_and_revoked_from_the_command_line(
     assert run(["certificate", "list", *data]) == 0
     [row] = json.loads(capsys.readouterr().out)
     assert (row["device"], row["revoked"]) == ("meter-7", True)
+
+
+def test_the_ceremony_of_keys_makes_the_authority_and_never_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECATEUR_PASSPHRASE", "a passphrase of tests")
+    data = tmp_path / "data"
+    assert run(["keys", "init", "--keys", str(tmp_path / "keys"), "--data", str(data)]) == 0
+    before = FleetAuthority(data / "fleet-ca").certificate_path.read_bytes()
+    assert run(["keys", "init", "--keys", str(tmp_path / "more"), "--data", str(data)]) == 2
+    assert FleetAuthority(data / "fleet-ca").certificate_path.read_bytes() == before

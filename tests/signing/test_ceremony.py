@@ -194,7 +194,16 @@ def test_a_version_that_is_withdrawn_is_listed_no_longer(signed: SignedRegistry)
 
 def test_ssh_keygen_changes_a_passphrase(signed: SignedRegistry) -> None:
     path = signed.places.offline[0] / "targets-1.key"
-    command = ["ssh-keygen", "-p", "-P", PASSPHRASE, "-N", "another passphrase", "-f", str(path)]
+    command = [
+        "ssh-keygen",
+        "-p",
+        "-P",
+        PASSPHRASE,
+        "-N",
+        "another passphrase",
+        "-f",
+        str(path),
+    ]
     try:
         subprocess.run(command, check=True, capture_output=True)
     except FileNotFoundError:

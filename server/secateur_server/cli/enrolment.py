@@ -11,8 +11,6 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DATA = Annotated[Path, typer.Option(help="The server's folder.")]
 OUT = Annotated[Path, typer.Option(help="Where the files go.")]
 DEFAULT_DATA = Path("secateur-data")
-AUTHORITY = "fleet-ca"
-"""The authority's folder below the server's."""
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +44,7 @@ def enroll(
         _make_token(device, data, hours, as_json=as_json)
         return
     from secateur_server.adapters.files import write_atomically
-    from secateur_server.enrolment.authority import FleetAuthority
+    from secateur_server.enrolment.authority import AUTHORITY, FleetAuthority
     from secateur_server.errors import InputError
 
     try:
@@ -68,7 +66,7 @@ def enroll(
 
 
 def _make_token(device: str, data: Path, hours: float, *, as_json: bool) -> None:
-    from secateur_server.enrolment.authority import FleetAuthority
+    from secateur_server.enrolment.authority import AUTHORITY, FleetAuthority
     from secateur_server.enrolment.tokens import Tokens
 
     authority = FleetAuthority(data / AUTHORITY)
@@ -87,7 +85,7 @@ def revoke(
     as_json: JSON = False,
 ) -> None:
     """Revoke a device's certificates; the broker must read the new list."""
-    from secateur_server.enrolment.authority import FleetAuthority
+    from secateur_server.enrolment.authority import AUTHORITY, FleetAuthority
 
     authority = FleetAuthority(data / AUTHORITY)
     count = authority.revoke(device, now=_now())
@@ -110,7 +108,7 @@ def certify_broker(
 ) -> None:
     """Issue a broker its certificate, and the lists it needs."""
     from secateur_server.adapters.files import write_atomically
-    from secateur_server.enrolment.authority import FleetAuthority
+    from secateur_server.enrolment.authority import AUTHORITY, FleetAuthority
 
     authority = FleetAuthority(data / AUTHORITY)
     issued = authority.certify_server(hosts, now=_now())
@@ -142,7 +140,7 @@ def serve_certificates(
     import threading
 
     from secateur_server.adapters.files import write_atomically
-    from secateur_server.enrolment.authority import FleetAuthority
+    from secateur_server.enrolment.authority import AUTHORITY, FleetAuthority
     from secateur_server.enrolment.https import EnrolmentServer
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
@@ -161,7 +159,7 @@ def serve_certificates(
 
 def list_certificates(data: DATA = DEFAULT_DATA, *, as_json: JSON = False) -> None:
     """List the devices' certificates."""
-    from secateur_server.enrolment.authority import FleetAuthority
+    from secateur_server.enrolment.authority import AUTHORITY, FleetAuthority
 
     rows = [
         {

@@ -53,10 +53,11 @@ def init(
     *,
     as_json: JSON = False,
 ) -> None:
-    """Make all keys, and sign a registry that lists no ladder yet."""
+    """Make all keys and the fleet's CA, and sign a registry that lists no ladder yet."""
     from pydantic import ValidationError
 
     from secateur_protocols.codec import first_problem
+    from secateur_server.enrolment.authority import AUTHORITY, FleetAuthority
     from secateur_server.signing import ceremony
     from secateur_server.signing.roles import DAY_H, Lifetimes
 
@@ -73,6 +74,8 @@ def init(
     places = find_places(data, [keys])
     passphrase = new_passphrase(passphrase_file)
     ceremony.initialize(places, plan, passphrase, datetime.now(UTC))
+    if not FleetAuthority.exists(data):
+        FleetAuthority.create(data / AUTHORITY, now=datetime.now(UTC))
     _show(places, as_json=as_json)
     if not as_json:
         typer.echo(f"offline keys are in {keys}: keep them, and copies, away from the server")

@@ -26,6 +26,8 @@ from secateur_protocols.ids import NAME_PATTERN
 from secateur_server.adapters.files import write_atomically
 from secateur_server.errors import InputError
 
+AUTHORITY = "fleet-ca"
+"""The authority's folder below the server's."""
 AUTHORITY_DAYS = 3650
 DEVICE_DAYS = 90
 """A device renews when a third is left; one that is off for longer is enrolled again."""
@@ -81,6 +83,11 @@ class FleetAuthority:
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise InputError(f"{folder / 'fleet-ca.key'} is not a key that we made")
         self._key = key
+
+    @staticmethod
+    def exists(data: Path) -> bool:
+        """Say whether the server's folder holds an authority."""
+        return (data / AUTHORITY / "fleet-ca.key").exists()
 
     @property
     def fingerprint(self) -> str:
