@@ -4,6 +4,10 @@ A histogram of the kind that HdrHistogram made known: each power of two is divid
 many equal parts, so that the relative error is the same everywhere.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
+
 PART_BITS = 7
 PARTS = 1 << PART_BITS
 """Parts of each power of two: a value is known to within 1/128 of itself."""
@@ -18,16 +22,17 @@ class Histogram:
     """Counts of latencies. Used by one thread at a time."""
 
     def __init__(self) -> None:
-        self._counts = [0] * _BUCKETS
+        self._counts = np.zeros(_BUCKETS, np.int64)
         self.total = 0
 
-    def add(self, latency_us: int) -> None:
-        """Count one latency, microseconds."""
-        value = min(max(latency_us, 0), MOST_US)
-        shift = value.bit_length() - PART_BITS - 1
-        bucket = (shift << PART_BITS) + (value >> shift) if shift > 0 else value
-        self._counts[bucket] += 1
-        self.total += 1
+    def add(self, latencies_us: Sequence[float]) -> None:
+        """Count latencies, microseconds; of many at a time each takes a few nanoseconds."""
+        values = np.clip(np.asarray(latencies_us, np.float64), 0, MOST_US).astype(np.int64)
+        _, bits = np.frexp(values)  # of a whole number: how many bits it has
+        shifts = np.maximum(bits - PART_BITS - 1, 0)
+        buckets = (shifts << PART_BITS) + (values >> shifts)
+        self._counts += np.bincount(buckets, minlength=_BUCKETS)
+        self.total += len(values)
 
     def rank_us(self, ratio: float) -> int:
         """Give the nearest rank: at least ``ratio`` of all latencies do not exceed it.
@@ -45,12 +50,8 @@ class Histogram:
             msg = "no latency was counted"
             raise ValueError(msg)
         # Rounded first, as `core.window.nearest_rank` does and for the same reason.
-        left = -int(-round(ratio * self.total, 9) // 1)
-        for bucket, count in enumerate(self._counts):
-            left -= count
-            if left <= 0 and count:
-                return _highest_us(bucket)
-        return MOST_US
+        rank = max(1, -int(-round(ratio * self.total, 9) // 1))
+        return _highest_us(int(np.searchsorted(self._counts.cumsum(), rank)))
 
 
 def _highest_us(bucket: int) -> int:

@@ -48,12 +48,20 @@ class Serving:
             what a simulated slow-down multiplies: the noise of a single inference, and
             its cold caches after a pause, would be multiplied with it.
         recent_ms: How long its last inferences took, without waiting.
+        reals: Which of its outputs are real numbers, which may be none.
     """
 
     load: Load
     model: LoadedModel
     warm_s: float
     recent_ms: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    reals: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find out once what would cost each frame as much as the rest of its checks."""
+        outputs = enumerate(self.model.outputs)
+        reals = tuple(number for number, info in outputs if info.dtype.kind == "f")
+        object.__setattr__(self, "reals", reals)
 
 
 class Lane(threading.Thread):
@@ -103,11 +111,18 @@ class Lane(threading.Thread):
             self._results.start()
         for problem in prepare_hot_thread(self._realtime):
             self._reply(Fault(self.spec.model, problem))
+        waits_its_turn = self._turnstile is not None or self.spec.drops_late
+        answer = self._answer_in_turn if waits_its_turn else self._answer
         while not self._stopping.is_set():
             if self._serving is None and not self._can_serve.wait(TAKE_S):
                 continue
-            if (frame := self.intake.take(TAKE_S)) is not None:
-                self._answer(frame)
+            frame = self.intake.take(TAKE_S)
+            if frame is None:
+                continue
+            if (serving := self._serving) is not None:
+                answer(serving, frame)
+            else:
+                self._lose(frame, "nothing serves")
 
     def stop(self) -> None:
         """Finish the frame under way and end the thread."""
@@ -210,16 +225,6 @@ class Lane(threading.Thread):
         # Not earlier: without an artifact nothing is offered, so nothing is lost.
         self.intake.open()
 
-    def _answer(self, frame: Frame) -> None:
-        serving = self._serving
-        if serving is None:
-            self._lose(frame, "nothing serves")
-            return
-        if self._turnstile is None and not self.spec.drops_late:
-            self._answer_with(serving, frame)
-        else:
-            self._answer_in_turn(serving, frame)
-
     def _answer_in_turn(self, serving: Serving, frame: Frame) -> None:
         """Answer when it is this lane's turn, unless it is too late already."""
         due_s = frame.arrived_s + self.meter.deadline_ms / 1e3
@@ -229,7 +234,7 @@ class Lane(threading.Thread):
             if self.spec.drops_late and time.monotonic() > due_s:
                 self._drop_late(frame)
             else:
-                self._answer_with(serving, frame)
+                self._answer(serving, frame)
         finally:
             if self._turnstile is not None:
                 self._turnstile.leave()
@@ -240,7 +245,7 @@ class Lane(threading.Thread):
             frame.settle(Unanswered("its deadline has passed", is_dropped=True))
         self._count_miss(is_late=True)
 
-    def _answer_with(self, serving: Serving, frame: Frame) -> None:
+    def _answer(self, serving: Serving, frame: Frame) -> None:
         started_s = time.monotonic()
         try:
             outputs = self._infer(serving, frame)
@@ -260,13 +265,13 @@ class Lane(threading.Thread):
         trial = self._trial
         if trial is not None and trial.answered(inference_ms):
             self._end_trial(trial)
-        self._count_miss(is_late=latency_ms > self.meter.deadline_ms)
+        is_late = latency_ms > self.meter.deadline_ms
+        if is_late or self._recent_misses:
+            self._count_miss(is_late=is_late)
 
     def _count_miss(self, *, is_late: bool) -> None:
         """Say so at once when too many of the last answers were late."""
-        recent = self._recent_misses
-        if is_late or recent:
-            self._recent_misses = guard.count_miss(recent, is_late=is_late)
+        self._recent_misses = guard.count_miss(self._recent_misses, is_late=is_late)
         if not is_late or not guard.has_too_many_misses(
             self._recent_misses, self.spec.miss_ratio
         ):
@@ -289,8 +294,8 @@ class Lane(threading.Thread):
     def _infer(self, serving: Serving, frame: Frame) -> tuple[Tensor, ...]:
         inputs = [serving.model.inputs[0].encode(frame.sample)]
         outputs = serving.model.infer(inputs)
-        for output in outputs:
-            if output.dtype.kind == "f" and not _is_finite(output):
+        for number in serving.reals:
+            if not _is_finite(outputs[number]):
                 msg = "output is not finite"
                 raise InvokeError(msg)
         if self.slowdown > 1.0:  # take as long as the simulated device would

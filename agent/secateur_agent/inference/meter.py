@@ -1,11 +1,16 @@
 """Counts and times what a lane answers; memory does not grow with time."""
 
+import threading
 import time
 from dataclasses import dataclass
 
 from secateur_agent.core.report import LevelServed
 from secateur_agent.inference.histogram import Histogram
 from secateur_protocols.plain import MAX_HISTORY
+
+BATCH = 256
+"""Latencies that are counted at a time: for each by itself, the hot loop would pay more than
+for all the rest that is measured."""
 
 
 @dataclass(slots=True)
@@ -35,15 +40,17 @@ class Period:
 class Meter:
     """What one lane did. The lane's thread writes, the command thread collects.
 
-    There is no lock, which would cost the hot loop as much as all the counting: each counter
-    has one writer, and a collection takes what it takes away as a whole. The counters that
-    only grow miss nothing; an answer that is counted at the very moment of a collection may
-    be missing from the ranks and levels of its period.
+    There is no lock per answer, which would cost the hot loop as much as all the counting: each
+    counter has one writer, and a collection takes what it takes away as a whole. The counters
+    that only grow miss nothing; an answer that is counted at the very moment of a collection
+    may be missing from the ranks and levels of its period.
     """
 
     def __init__(self, deadline_ms: float) -> None:
         self.deadline_ms = deadline_ms
         self._latencies = Histogram()
+        self._recent_us: list[float] = []
+        self._counting = threading.Lock()
         self._levels: dict[int, _LevelCount] = {}
         self._switched_at_s = time.monotonic()
         self._answered = 0
@@ -54,7 +61,7 @@ class Meter:
 
     def switched(self) -> None:
         """Another artifact answers from now on: its latencies start afresh."""
-        self._latencies = Histogram()
+        self._take_latencies()
         self._switched_at_s = time.monotonic()
         self._switches += 1
 
@@ -62,7 +69,9 @@ class Meter:
         """Count one answer; ``is_correct`` is ``None`` without a label."""
         self._answered += 1
         self._misses += latency_ms > self.deadline_ms
-        self._latencies.add(int(latency_ms * 1e3))
+        self._recent_us.append(latency_ms * 1e3)
+        if len(self._recent_us) >= BATCH:
+            self._count_recent()
         count = self._levels.get(level)
         if count is None:
             count = self._levels[level] = _LevelCount()
@@ -83,7 +92,7 @@ class Meter:
     def collect(self) -> Period:
         """Give what was measured and begin a new period."""
         levels, self._levels = self._levels, {}
-        latencies, self._latencies = self._latencies, Histogram()
+        latencies = self._take_latencies()
         answered, dropped, lost = self._answered, self._dropped, self._lost
         misses, switches = self._misses, max(0, self._switches)
         since_switch_s = time.monotonic() - self._switched_at_s
@@ -100,6 +109,19 @@ class Meter:
             switches=switches,
             served=_served(levels),
         )
+
+    def _count_recent(self) -> None:
+        with self._counting:
+            recent_us, self._recent_us = self._recent_us, []
+            self._latencies.add(recent_us)
+
+    def _take_latencies(self) -> Histogram:
+        """Give what was counted, and begin afresh."""
+        with self._counting:
+            recent_us, self._recent_us = self._recent_us, []
+            latencies, self._latencies = self._latencies, Histogram()
+        latencies.add(recent_us)
+        return latencies
 
 
 def _rank_ms(latencies: Histogram, ratio: float) -> float | None:
