@@ -9,8 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secateur_agent.core.quiet import (
-    BURST_RATIO,
-    FOLLOWING,
     METERED,
     MONTH_S,
     NORMAL,
@@ -137,7 +135,7 @@ def test_whatever_happens_the_budget_holds_but_for_heartbeats(
     weighed = play(history * 20, profile, message_bytes)
     elapsed_s = sum(period.elapsed_s for period in history * 20)
     said = [why for _, why in weighed if why not in {None, Why.HEARTBEAT}]
-    burst = BURST_RATIO * profile.month_bytes
+    burst = profile.burst_ratio * profile.month_bytes
     allowed = 2 * burst + elapsed_s * profile.month_bytes / MONTH_S + message_bytes
     assert len(said) * message_bytes <= allowed
 
@@ -184,7 +182,7 @@ def test_the_periods_after_one_that_mattered_are_said_so_that_patience_can_count
     slow = Period(CALM.resources, dataclasses.replace(REPORT, p95_ms=60.0))
     said = [why for _, why in play([CALM] * 3 + [slow] * 10, NORMAL)]
     assert said[1:4] == [None, None, Why.URGENT]
-    assert said[4:10] == [Why.FOLLOWING] * FOLLOWING
+    assert said[4:10] == [Why.FOLLOWING] * NORMAL.following
     assert said[10:] == [None] * 3
 
 

@@ -23,13 +23,6 @@ from secateur_protocols.telemetry import Resources
 
 MONTH_S = 30 * 86_400
 
-FOLLOWING = 6
-"""Periods said after one that mattered: twice the planner's default patience, which counts
-them, so that one bad period among them does not put its next decision off."""
-
-BURST_RATIO = 0.01
-"""What the bucket holds, and how far it may be overdrawn, as a share of a month's bytes."""
-
 WARM_C = 80.0
 """From here on the planner lets nothing go wider: to be on the other side is urgent."""
 
@@ -69,8 +62,13 @@ class Profile:
         resource_ratio: Dead-band of shares and pressures, 0 to 1, and of memory and disk as
             shares of what there is.
         celsius: Dead-band of the temperature.
-        month_bytes: On the wire, all of the agent's messages and their overhead included;
-            downloads not.
+        following: Periods said after one that mattered. The planner's patience counts them, 3
+            by default: with as many again, one bad period among them does not put its next
+            decision off.
+        month_bytes: On the wire, all of the agent's messages, acknowledgements and pings and
+            their overhead included; downloads not.
+        burst_ratio: What the bucket holds, and how far it may be overdrawn, as a share of a
+            month's bytes.
     """
 
     silence_s: float
@@ -78,7 +76,9 @@ class Profile:
     latency_ratio: float
     resource_ratio: float
     celsius: float
+    following: int
     month_bytes: float
+    burst_ratio: float
 
 
 NORMAL = Profile(
@@ -87,16 +87,20 @@ NORMAL = Profile(
     latency_ratio=0.25,
     resource_ratio=0.25,
     celsius=5.0,
+    following=6,
     month_bytes=72e6,
+    burst_ratio=0.01,
 )
 
 METERED = Profile(
     silence_s=1800.0,
     refresh_periods=180,
-    latency_ratio=0.5,
+    latency_ratio=1.0,
     resource_ratio=1.0,
     celsius=10.0,
+    following=3,
     month_bytes=8e6,
+    burst_ratio=0.0025,
 )
 
 
@@ -146,7 +150,7 @@ def weigh(state: Quiet, seen: Seen, profile: Profile) -> tuple[Quiet, Why | None
     Returns:
         The next state, and why it is said. ``None``: it is not.
     """
-    burst = BURST_RATIO * profile.month_bytes
+    burst = profile.burst_ratio * profile.month_bytes
     saved = burst if state.saved_bytes is None else state.saved_bytes
     used = max(0, seen.wire_bytes - state.wire_bytes)
     saved = min(burst, saved + profile.month_bytes / MONTH_S * seen.elapsed_s) - used
@@ -160,7 +164,9 @@ def weigh(state: Quiet, seen: Seen, profile: Profile) -> tuple[Quiet, Why | None
     why = _why(following, seen, profile)
     if why is None or saved <= _LEAST_SAVED[why] * burst:
         return following, None
-    left = FOLLOWING if why in {Why.URGENT, Why.NOTABLE} else max(0, state.following - 1)
+    left = (
+        profile.following if why in {Why.URGENT, Why.NOTABLE} else max(0, state.following - 1)
+    )
     said = replace(following, said=seen, silent_s=0.0, silent_periods=0, following=left)
     return said, why
 
