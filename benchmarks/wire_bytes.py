@@ -11,6 +11,8 @@ minutes, steps down, and later goes up again. A month is all quiet with one such
 Time is compressed: every duration of the agent that has to do with the wire (period, silence,
 keep alive) is divided by the same factor, and the budget's rate is multiplied with it. The
 first connection, the births and the download of the first artifacts are not in the figures.
+The machine's own stalls are not compressed: the latest frame wins, so that one of them makes
+one frame late and not a whole period.
 
 Needs mosquitto and openssl. Last line: megabytes (10^6) in 30 days, both ways.
 """
@@ -79,6 +81,7 @@ profile = "{profile}"
 [[models]]
 name = "digits"
 deadline_ms = 400.0
+queue = 1
 [models.source]
 kind = "replay"
 path = "{data}"

@@ -20,7 +20,7 @@ from secateur_agent.adapters.sensors import Sensors
 from secateur_agent.adapters.systemd import ServiceManager
 from secateur_agent.adapters.updates import Updates
 from secateur_agent.core import agent, probation, standby, swap
-from secateur_agent.core.telemetry import WireBytes, in_words
+from secateur_agent.core.telemetry import WireBytes, describe, in_words
 from secateur_agent.effects import Effects
 from secateur_agent.errors import ConfigError
 from secateur_agent.happenings import Finished, Happening, Happenings, Quit, Trouble
@@ -183,11 +183,8 @@ class Driver:
 
     def _take_reply(self, reply: commands.Reply) -> None:
         match reply:
-            case commands.Ready():
-                log.info("inference process ready: %s", reply.engine)
-                self._manager.ready()
-            case commands.Unusable():
-                raise ConfigError(reply.problem)
+            case commands.Ready() | commands.Unusable() | commands.Alive():
+                self._take_sign(reply)
             case commands.Serving() | commands.NotServing():
                 self._take_served(reply)
             case commands.Prepared() | commands.NotPrepared():
@@ -204,6 +201,18 @@ class Driver:
                 self._tell_period(reply)
             case commands.Fault():
                 self._step(agent.FaultSeen(reply.model, reply.text))
+            case _:
+                assert_never(reply)
+
+    def _take_sign(self, reply: commands.Ready | commands.Unusable | commands.Alive) -> None:
+        match reply:
+            case commands.Ready():
+                log.info("inference process ready: %s", reply.engine)
+                self._manager.ready()
+            case commands.Unusable():
+                raise ConfigError(reply.problem)
+            case commands.Alive():
+                self._supervisor.hear(reply)
             case _:
                 assert_never(reply)
 
@@ -288,14 +297,18 @@ class Driver:
 
     def _tell_period(self, collected: commands.Collected) -> None:
         self._manager.status(in_words(collected.reports))
+        resources = self._sensors.read()
+        passed = self._broker.wire_bytes() if self._broker is not None else WireBytes()
+        if self._configure.http is not None:
+            self._supervisor.send(commands.Describe(describe(resources, passed)))
         self._step(
             agent.PeriodEnded(
                 sent_at=utc_now(),
                 period_s=self._period_s,
-                resources=self._sensors.read(),
+                resources=resources,
                 reports=collected.reports,
                 held=self._updates.store.held(),
-                wire=self._broker.wire_bytes() if self._broker is not None else WireBytes(),
+                wire=passed,
             )
         )
 

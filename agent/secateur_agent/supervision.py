@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
+from secateur_agent.adapters.clock import monotonic_s
 from secateur_agent.adapters.inference import Inference, StartInference
 from secateur_agent.adapters.store import Store
-from secateur_agent.core import agent, standby, swap
+from secateur_agent.core import agent, progress, standby, swap
 from secateur_agent.happenings import Happenings
 from secateur_agent.inference import commands
 from secateur_protocols.ids import ModelName
@@ -13,6 +14,14 @@ from secateur_protocols.ota import ReasonCode
 RESTART_S = (0.2, 30.0)
 """Delay before the inference process is started again: the first, and the longest, doubled
 at each death in between, seconds."""
+
+
+WATCH_S = 5.0
+"""How often the process is asked whether it is alive, seconds."""
+
+START_S = 300.0
+"""How long it may take from its start to its first answer, seconds: importing an engine from
+a slow card takes a while."""
 
 
 class Supervisor:
@@ -46,6 +55,8 @@ class Supervisor:
         self._slowdown = configure.slowdown
         self._deaths = 0
         self._failed_loads = 0
+        self._silent_from_s = 0.0
+        self._is_stuck = False
 
     @property
     def is_running(self) -> bool:
@@ -56,6 +67,7 @@ class Supervisor:
         """Start the process now, and whenever it has died."""
         self._start = start
         self._begin()
+        self._happenings.after(WATCH_S, self._watch)
 
     def stop(self) -> None:
         """End the process."""
@@ -87,6 +99,15 @@ class Supervisor:
             self._slowdown = slowdown
             self.send(commands.SetSlowdown(slowdown))
 
+    def hear(self, alive: commands.Alive) -> None:
+        """Take note that the process obeys; end it if one of its inferences is stuck."""
+        self._silent_from_s = monotonic_s() + progress.SILENT_S
+        stuck = [b for b in alive.busy if progress.is_stuck(b.busy_s, b.deadline_ms)]
+        if not stuck:
+            self._is_stuck = False
+        elif not self._is_stuck:
+            self._end(stuck)
+
     def serves(self) -> None:
         """Take note that an artifact answers: what went wrong before is over."""
         self._deaths = self._failed_loads = 0
@@ -116,17 +137,58 @@ class Supervisor:
         if self._start is None:
             return
         self._inference = self._start(self._configure, self._happenings.post)
+        self._silent_from_s = monotonic_s() + START_S
+        self._is_stuck = False
         state = self._state()
         for model, machine in state.swaps.items():
             if machine.incumbent is not None:
                 self.send(self.load(model, machine.incumbent))
-            if model in state.standbys:
+            stands = state.standbys.get(model)
+            if stands is not None and stands.phase is not standby.Phase.IDLE:
                 self._step(agent.Standby(model, standby.Aim(None)))  # what it held is gone
         for wish in state.desired.models if state.desired else ():
             if wish.model in state.swaps:
                 self.send(commands.SetDeadline(wish.model, wish.deadline_ms))
         self.send(commands.SetSlowdown(self._slowdown))
         self._step(agent.ReconcileDue())
+
+    def _watch(self) -> None:
+        self._happenings.after(WATCH_S, self._watch)
+        if monotonic_s() > self._silent_from_s and not self._is_stuck:
+            self._end([])
+        self.send(commands.Ping())
+
+    def _end(self, stuck: list[commands.Busy]) -> None:
+        """End the process by force; count it against what it hangs in, where that is known."""
+        if self._inference is None:
+            return
+        self._is_stuck = True
+        is_ended = self._inference.kill()
+        if not stuck:
+            self._step(agent.FaultSeen(None, "the inference process does not answer"))
+        for each in stuck:
+            problem = f"{each.digest[:12]} has not answered for {each.busy_s:.0f} s"
+            self._step(agent.FaultSeen(each.model, problem))
+            if is_ended:
+                self._blame(each)
+
+    def _blame(self, stuck: commands.Busy) -> None:
+        """Count it against what serves or stands by; `survive` does so for a candidate."""
+        model, state = stuck.model, self._state()
+        incumbent, stands = state.swaps[model].incumbent, state.standbys.get(model)
+        if incumbent is not None and incumbent.digest == stuck.digest:
+            hung = swap.Hung(stuck.served_s, self._store.previous(model))
+            self._step(agent.Swap(model, hung))
+        elif (
+            stands is not None
+            and stands.artifact is not None
+            and stands.artifact.digest == stuck.digest
+        ):
+            reason, detail = ReasonCode.LOAD_FAILED, "it hangs"
+            failed = swap.Failed(
+                ticket=stands.ticket, reason=reason, detail=detail, permanent=True
+            )
+            self._step(agent.Standby(model, failed))
 
     def _mend(self, model: ModelName, problem: str) -> None:
         self._step(agent.FaultSeen(model, f"the incumbent cannot serve: {problem}"))

@@ -160,6 +160,24 @@ def test_memory_pressure_steps_down_alone_and_only_the_coordinator_widens_again(
         listener.wait_for_level(0, since=since)
 
 
+def test_a_crossed_limit_is_told_before_the_period_ends(
+    mosquitto: EmbeddedBroker, listener: Listener, published: PublishedLadder, tmp_path: Path
+) -> None:
+    with pressed(mosquitto, tmp_path, period_s=3600.0) as (agent, overrides):
+        agent.start()
+        listener.desire(published.desired(1, 2))  # nothing narrower: it cannot step down
+        listener.wait_for_level(2)
+        assert not any(isinstance(said, Telemetry) for said in listener.heard)
+        overrides.write_text('{"memory_available_bytes": 1000}')
+        told = listener.wait_for(Telemetry)
+        assert told.resources.memory_available_bytes == 1000
+        overrides.unlink()
+        listener.wait_for(
+            Telemetry,
+            lambda said: said.resources.memory_available_bytes == 1_000_000_000,
+        )
+
+
 def test_stepping_down_needs_no_broker(
     mosquitto: EmbeddedBroker, published: PublishedLadder, tmp_path: Path
 ) -> None:
@@ -183,7 +201,9 @@ def test_stepping_down_needs_no_broker(
 
 
 @contextmanager
-def pressed(mosquitto: EmbeddedBroker, tmp_path: Path) -> Iterator[tuple[AgentProcess, Path]]:
+def pressed(
+    mosquitto: EmbeddedBroker, tmp_path: Path, *, period_s: float = 0.2
+) -> Iterator[tuple[AgentProcess, Path]]:
     """Make an agent that plays a device whose memory a file sets."""
     overrides = tmp_path / "pressure.json"
     simulation = f"""
@@ -193,7 +213,7 @@ memory_total_bytes = 1000000000
 overrides = "{overrides}"
 """
     with AgentProcess(
-        tmp_path / "pressed", mosquitto.url, EVALUATION, more=simulation
+        tmp_path / "pressed", mosquitto.url, EVALUATION, more=simulation, period_s=period_s
     ) as agent:
         yield agent, overrides
 

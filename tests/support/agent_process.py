@@ -25,7 +25,7 @@ url = "{broker_url}"
 spread_s = 0.0
 
 [telemetry]
-period_s = 0.2
+period_s = {period_s}
 {more}
 [[models]]
 name = "digits"
@@ -52,6 +52,7 @@ class AgentProcess:
         data: Path,
         *,
         rate_hz: float = 50.0,
+        period_s: float = 0.2,
         more: str = "",
         model: str = "",
         device: str = "meter-7",
@@ -67,6 +68,7 @@ class AgentProcess:
                 broker_url=broker_url,
                 data=json.dumps(str(data)),
                 rate_hz=rate_hz,
+                period_s=period_s,
                 more=more,
                 model=model,
             )

@@ -28,6 +28,13 @@ class Inference(Protocol):
     def stop(self) -> None:
         """End it."""
 
+    def kill(self) -> bool:
+        """End it by force: it is stuck. `InferenceDied` follows.
+
+        Returns:
+            Whether it could be done.
+        """
+
 
 Post = Callable[[Reply | InferenceDied], None]
 
@@ -63,6 +70,10 @@ class HostProgram:
     def stop(self) -> None:
         """Let the program go its own way: it is not ours to end."""
         self.send(Stop())
+
+    def kill(self) -> bool:
+        """Do nothing: likewise."""
+        return False
 
     def _read(self) -> None:
         with self._pipe, contextlib.suppress(EOFError, OSError):
@@ -117,6 +128,11 @@ class InferenceProcess:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
+
+    def kill(self) -> bool:
+        """End the process by force."""
+        self._child.kill()
+        return True
 
     def _read(self) -> None:
         with self._pipe, contextlib.suppress(EOFError, OSError):

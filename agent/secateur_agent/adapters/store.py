@@ -22,7 +22,7 @@ from pathlib import Path
 from pydantic import Field
 
 from secateur_agent.adapters.files import flush_directory, storage_error, write_atomically
-from secateur_agent.core.swap import Artifact, Target
+from secateur_agent.core.swap import MAX_REFUSALS, Artifact, Target
 from secateur_agent.errors import AgentError, TransientError
 from secateur_protocols.codec import decode_document
 from secateur_protocols.errors import ProtocolError
@@ -109,17 +109,29 @@ class Store:
         """Read what was committed and refused; a record that cannot be read is none.
 
         The incumbent's blob has been hashed. If it is not whole, the artifact before it takes
-        its place, and if that is not whole either, there is no incumbent.
+        its place, and if that is not whole either, there is no incumbent. Likewise if it has
+        been refused since it was committed; where nothing was before it, it serves all the
+        same.
         """
         record = self._read_record(model)
         committed = _artifact(record.ladder, record.manifest)
-        if committed is None or self.holds(committed.digest):
-            return Kept(committed, record.refusals)
-        problem = f"{model}: the committed {committed.digest[:12]} is damaged or gone"
+        if committed is None:
+            return Kept(None, record.refusals)
+        name = f"{model}: the committed {committed.digest[:12]}"
+        if not self.holds(committed.digest):
+            problem = f"{name} is damaged or gone"
+            return Kept(self.previous(model), record.refusals, problem)
+        if record.refusals.get(committed.digest, 0) >= MAX_REFUSALS:
+            before = self.previous(model)
+            if before is not None:
+                return Kept(before, record.refusals, f"{name} hangs, the one before it serves")
+        return Kept(committed, record.refusals)
+
+    def previous(self, model: ModelName) -> Artifact | None:
+        """Give the artifact that was committed before; ``None``: none, or it is not whole."""
+        record = self._read_record(model)
         previous = _artifact(record.previous_ladder, record.previous_manifest)
-        if previous is not None and not self.holds(previous.digest):
-            previous = None
-        return Kept(previous, record.refusals, problem)
+        return previous if previous is not None and self.holds(previous.digest) else None
 
     def commit(self, model: ModelName, artifact: Artifact) -> None:
         """Make an artifact the one that serves after a restart, and forgive it all failures.
@@ -133,9 +145,11 @@ class Store:
             "manifest": artifact.manifest,
             "refusals": {d: n for d, n in record.refusals.items() if d != artifact.digest},
         }
-        if record.manifest is not None and record.manifest.digest != artifact.digest:
+        before = record.manifest
+        is_good = before is not None and record.refusals.get(before.digest, 0) < MAX_REFUSALS
+        if is_good and before is not None and before.digest != artifact.digest:
             update["previous_ladder"] = record.ladder
-            update["previous_manifest"] = record.manifest
+            update["previous_manifest"] = before
         self._write_record(model, record.model_copy(update=update))
 
     def refuse(self, model: ModelName, digest: Digest, count: int) -> None:

@@ -1,4 +1,4 @@
-"""What the inference process measured in a period, as it hands it to the control process."""
+"""What the two processes tell each other of a period that has ended."""
 
 from dataclasses import dataclass
 
@@ -50,3 +50,21 @@ class LaneReport:
     deadline_misses: int
     switches: int
     served: tuple[LevelServed, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceReport:
+    """What the control process read of the device. ``None``: no such sensor.
+
+    Attributes:
+        wire_sent_bytes: To brokers since the agent started, TLS and headers included;
+            likewise ``wire_received_bytes``.
+    """
+
+    cpu_share: float | None = None
+    memory_total_bytes: int | None = None
+    memory_available_bytes: int | None = None
+    temperature_c: float | None = None
+    throttled: bool | None = None
+    wire_sent_bytes: int = 0
+    wire_received_bytes: int = 0

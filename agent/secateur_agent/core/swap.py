@@ -25,6 +25,8 @@ Rule 5: a newer wish supersedes; it never queues behind.
 Rule 6: what was probed since the agent started is not probed again.
 Rule 7: stepping down alone goes to a narrower level of the incumbent's own ladder, and
 waits for nothing but the reference to be replaced.
+Rule 8: a committed artifact that hangs is counted likewise, and after `MAX_REFUSALS` within
+`STEADY_S` each, the one before it serves.
 """
 
 from collections.abc import Mapping
@@ -56,6 +58,7 @@ from secateur_agent.core.swap_event import (
     Done,
     Event,
     Failed,
+    Hung,
     Proven,
     Resolved,
     StepDown,
@@ -79,6 +82,7 @@ __all__ = [
     "Event",
     "Failed",
     "Fetch",
+    "Hung",
     "Probe",
     "Proven",
     "Refuse",
@@ -101,6 +105,9 @@ V = TypeVar("V")
 MAX_REFUSALS = 3
 """Failures of one artifact before it is left alone: one may be the device's bad moment,
 three are the artifact's own fault."""
+
+STEADY_S = 3600.0
+"""What has served for so long is good here: if it hangs then, it is counted afresh, seconds."""
 
 MAX_REMEMBERED = 16
 """Refused, and likewise proven, digests kept in mind per model; the oldest go first."""
@@ -206,6 +213,8 @@ def step(state: SwapState, event: Event) -> Step:
             return _step_down(state, event)
         case Broken():
             return _broken(state, event)
+        case Hung():
+            return _hung(state, event)
         case _:
             return _answer(state, event)
 
@@ -275,6 +284,19 @@ def _broken(state: SwapState, event: Broken) -> Step:
     if event.substitute is None or candidate_serves:
         return Step(following)
     return Step(following, (Serve(event.substitute),))
+
+
+def _hung(state: SwapState, event: Hung) -> Step:
+    """Count it (rule 8). What is incumbent then is loaded by the process that comes next."""
+    if state.incumbent is None:
+        return Step(state)
+    digest = state.incumbent.digest
+    earlier = 0 if event.served_s >= STEADY_S else state.refusals.get(digest, 0)
+    counted = replace(state, refusals=_newest({**state.refusals, digest: earlier + 1}))
+    refuse = Refuse(digest, earlier + 1)
+    if earlier + 1 < MAX_REFUSALS or event.previous is None:
+        return Step(counted, (refuse,))
+    return Step(replace(counted, incumbent=event.previous), (refuse,))
 
 
 def _resolved(state: SwapState, artifact: Artifact) -> Step:

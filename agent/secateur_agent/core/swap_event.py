@@ -42,6 +42,19 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
+class Hung:
+    """What serves did not come back from an inference; its process was ended.
+
+    Attributes:
+        served_s: For how long it had served, seconds.
+        previous: The artifact committed before it, whole in the store. ``None``: none is.
+    """
+
+    served_s: float
+    previous: Artifact | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """An effect succeeded."""
 
@@ -97,4 +110,4 @@ class TimedOut:
 Answer = Resolved | Done | Proven | Failed | TimedOut
 """What an effect with a ticket comes to."""
 
-Event = Want | StepDown | Broken | Answer
+Event = Want | StepDown | Broken | Hung | Answer

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from secateur_agent.core.report import LaneReport, LevelServed
+from secateur_agent.core.report import DeviceReport, LaneReport, LevelServed
 from secateur_agent.core.window import remember
 from secateur_protocols.plain import MAX_HISTORY
 from secateur_protocols.telemetry import ModelTelemetry, Resources, Served
@@ -104,6 +104,19 @@ def add_served(
         before = sums.pop(each.level, None)
         sums[each.level] = each if before is None else _add(before, each)
     return tuple(sums.values())[-MAX_HISTORY:]
+
+
+def describe(resources: Resources, passed: WireBytes) -> DeviceReport:
+    """Give what of a device is of interest on the device itself."""
+    return DeviceReport(
+        cpu_share=resources.cpu_share,
+        memory_total_bytes=resources.memory_total_bytes,
+        memory_available_bytes=resources.memory_available_bytes,
+        temperature_c=resources.temperature_c,
+        throttled=resources.throttled,
+        wire_sent_bytes=passed.sent,
+        wire_received_bytes=passed.received,
+    )
 
 
 def shorten(resources: Resources) -> Resources:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from secateur_agent.core.guard import Crossing
-from secateur_agent.core.report import LaneReport
+from secateur_agent.core.report import DeviceReport, LaneReport
 from secateur_agent.inference.realtime import Realtime
 from secateur_agent.installed import EngineName
 from secateur_protocols.plain import ReasonCode
@@ -226,6 +226,18 @@ class Collect:
 
 
 @dataclass(frozen=True, slots=True)
+class Describe:
+    """The device is like this now: for who asks for metrics."""
+
+    device: DeviceReport
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Answer with `Alive`, at once."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Finish the frames under way and end."""
 
@@ -242,6 +254,8 @@ Command = (
     | SetSlowdown
     | Deliver
     | Collect
+    | Describe
+    | Ping
     | Stop
 )
 
@@ -325,6 +339,29 @@ class Overdue:
     crossing: Crossing
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Busy:
+    """A step of the engine that is under way: an inference, or the loading of an artifact.
+
+    Attributes:
+        digest: Of the artifact; ``served_s`` is for how long it has served, seconds.
+        busy_s: How long the step has taken by now, seconds.
+    """
+
+    model: str
+    digest: str
+    served_s: float
+    busy_s: float
+    deadline_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """The process obeys; and this is what its engine is at."""
+
+    busy: tuple[Busy, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Collected:
     """One period of every lane that serves."""
@@ -361,6 +398,7 @@ Reply = (
     | NotPrepared
     | Watched
     | Overdue
+    | Alive
     | Collected
     | ResultReady
     | Fault

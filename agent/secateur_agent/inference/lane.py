@@ -16,7 +16,7 @@ import numpy as np
 from secateur_agent.core import guard
 from secateur_agent.core.report import LaneReport
 from secateur_agent.engine import InvokeError, LoadedModel, Tensor
-from secateur_agent.inference.commands import Fault, LaneSpec, Load, Overdue, Reply, Watch
+from secateur_agent.inference.commands import Busy, Fault, LaneSpec, Load, Overdue, Reply, Watch
 from secateur_agent.inference.frame import Answered, Frame, Unanswered
 from secateur_agent.inference.intake import Intake
 from secateur_agent.inference.meter import Meter
@@ -104,6 +104,7 @@ class Lane(threading.Thread):
         self._trial: Trial | None = None
         self._recent_misses = 0
         self._overdue_at_s = 0.0
+        self._began_s: float | None = None
 
     def run(self) -> None:
         """Answer frames until stopped."""
@@ -116,6 +117,7 @@ class Lane(threading.Thread):
         while not self._stopping.is_set():
             if self._serving is None and not self._can_serve.wait(TAKE_S):
                 continue
+            self._began_s = None
             frame = self.intake.take(TAKE_S)
             if frame is None:
                 continue
@@ -190,6 +192,19 @@ class Lane(threading.Thread):
         if trial is not None and trial.is_over():
             self._end_trial(trial)
 
+    def busy(self) -> Busy | None:
+        """Say how long the inference under way has taken; ``None``: none is."""
+        began_s, serving = self._began_s, self._serving
+        if began_s is None or serving is None:
+            return None
+        return Busy(
+            model=self.spec.model,
+            digest=serving.load.digest,
+            served_s=self.meter.since_switch_s(),
+            busy_s=time.monotonic() - began_s,
+            deadline_ms=self.meter.deadline_ms,
+        )
+
     def report(self) -> LaneReport | None:
         """Give this period and begin another; ``None`` while nothing serves."""
         serving = self._serving
@@ -246,7 +261,7 @@ class Lane(threading.Thread):
         self._count_miss(is_late=True)
 
     def _answer(self, serving: Serving, frame: Frame) -> None:
-        started_s = time.monotonic()
+        self._began_s = started_s = time.monotonic()
         try:
             outputs = self._infer(serving, frame)
         except (InvokeError, ValueError) as error:

@@ -15,6 +15,7 @@ from secateur_agent.engine import Engine, InvokeError, LoadError, Tensor
 from secateur_agent.errors import AgentError, PermanentError, TransientError
 from secateur_agent.inference.commands import (
     NO_SWAP,
+    Busy,
     Load,
     NotPrepared,
     NotServing,
@@ -57,7 +58,22 @@ class Loader(threading.Thread):
         # What is under way counts only if nothing was restored or released meanwhile.
         self._restores: Counter[str] = Counter()
         self._releases: Counter[str] = Counter()
+        self._step: tuple[Load, float] | None = None
         self._waiting: queue.SimpleQueue[tuple[Load | Prepare, int]] = queue.SimpleQueue()
+
+    def busy(self) -> Busy | None:
+        """Say how long the engine has been at what it does for us; ``None``: at nothing."""
+        step = self._step
+        if step is None:
+            return None
+        load, began_s = step
+        return Busy(
+            model=load.model,
+            digest=load.digest,
+            served_s=0.0,
+            busy_s=time.monotonic() - began_s,
+            deadline_ms=self._lanes[load.model].meter.deadline_ms,
+        )
 
     def load(self, load: Load) -> None:
         """Let an artifact answer: at once if it stands by, else when it is loaded."""
@@ -101,12 +117,13 @@ class Loader(threading.Thread):
                 self._reply(self._prepare(command.load, number))
             else:
                 self._reply(self._load(command, number))
+            self._step = None
             collect()
 
     def _load(self, load: Load, restores: int) -> Reply:
         lane = self._lanes[load.model]
         try:
-            loaded = _warm(self._engine, self._threads, load, lane.intake.sample)
+            loaded = self._warm(load, lane.intake.sample)
         except AgentError as error:
             return NotServing(load.ticket, load.model, error.reason, str(error))
         with self._swapping:
@@ -119,7 +136,7 @@ class Loader(threading.Thread):
     def _prepare(self, load: Load, releases: int) -> Reply:
         lane = self._lanes[load.model]
         try:
-            loaded = _warm(self._engine, self._threads, load, lane.intake.sample)
+            loaded = self._warm(load, lane.intake.sample)
         except AgentError as error:
             return NotPrepared(load.ticket, load.model, error.reason, str(error))
         with self._swapping:
@@ -129,32 +146,33 @@ class Loader(threading.Thread):
             lane.stand_by(loaded)
         return Prepared(load.ticket, load.model)
 
+    def _warm(self, load: Load, sample: Tensor | None) -> Loaded:
+        """Load an artifact from bytes that hash to its digest, and run it a few times.
 
-def _warm(engine: Engine, threads: int, load: Load, sample: Tensor | None) -> Loaded:
-    """Load an artifact from bytes that hash to its digest, and run it a few times.
-
-    Without a sample it is zeros that it is run on.
-    """
-    try:
-        artifact = Path(load.path).read_bytes()
-        if hashlib.sha256(artifact).hexdigest() != load.digest:
-            raise TransientError("damaged on disk", ReasonCode.DIGEST_MISMATCH)
-        model = engine.load(artifact, threads)
-        first = model.inputs[0]
-        inputs = [
-            first.encode(np.zeros(first.shape, first.dtype) if sample is None else sample)
-        ]
-        times_s: list[float] = []
-        while len(times_s) < WARM_UPS or sum(times_s) < WARM_S:
-            started_s = time.perf_counter()
-            model.infer(inputs)
-            times_s.append(time.perf_counter() - started_s)
-    except OSError as error:
-        raise TransientError(f"{error.strerror}", ReasonCode.LOAD_FAILED) from error
-    except LoadError as error:
-        raise PermanentError(str(error), ReasonCode.LOAD_FAILED) from error
-    except (InvokeError, ValueError) as error:
-        raise PermanentError(str(error), ReasonCode.WARMUP_FAILED) from error
-    except MemoryError as error:
-        raise TransientError("out of memory", ReasonCode.OOM) from error
-    return Loaded(load, model, nearest_rank(sorted(times_s), 0.5))
+        Without a sample it is zeros that it is run on.
+        """
+        self._step = (load, time.monotonic())
+        try:
+            artifact = Path(load.path).read_bytes()
+            if hashlib.sha256(artifact).hexdigest() != load.digest:
+                raise TransientError("damaged on disk", ReasonCode.DIGEST_MISMATCH)
+            model = self._engine.load(artifact, self._threads)
+            first = model.inputs[0]
+            inputs = [
+                first.encode(np.zeros(first.shape, first.dtype) if sample is None else sample)
+            ]
+            times_s: list[float] = []
+            while len(times_s) < WARM_UPS or sum(times_s) < WARM_S:
+                started_s = time.perf_counter()
+                self._step = (load, time.monotonic())
+                model.infer(inputs)
+                times_s.append(time.perf_counter() - started_s)
+        except OSError as error:
+            raise TransientError(f"{error.strerror}", ReasonCode.LOAD_FAILED) from error
+        except LoadError as error:
+            raise PermanentError(str(error), ReasonCode.LOAD_FAILED) from error
+        except (InvokeError, ValueError) as error:
+            raise PermanentError(str(error), ReasonCode.WARMUP_FAILED) from error
+        except MemoryError as error:
+            raise TransientError("out of memory", ReasonCode.OOM) from error
+        return Loaded(load, model, nearest_rank(sorted(times_s), 0.5))

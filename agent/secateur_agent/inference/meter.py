@@ -89,19 +89,22 @@ class Meter:
         """Count a frame that nothing could answer."""
         self._lost += 1
 
+    def since_switch_s(self) -> float:
+        """Say for how long the artifact has served, seconds."""
+        return time.monotonic() - self._switched_at_s
+
     def collect(self) -> Period:
         """Give what was measured and begin a new period."""
         levels, self._levels = self._levels, {}
         latencies = self._take_latencies()
         answered, dropped, lost = self._answered, self._dropped, self._lost
         misses, switches = self._misses, max(0, self._switches)
-        since_switch_s = time.monotonic() - self._switched_at_s
         return Period(
             p50_ms=_rank_ms(latencies, 0.5),
             p95_ms=_rank_ms(latencies, 0.95),
             p99_ms=_rank_ms(latencies, 0.99),
             p999_ms=_rank_ms(latencies, 0.999),
-            since_switch_s=since_switch_s,
+            since_switch_s=self.since_switch_s(),
             answered=answered,
             dropped=dropped,
             lost=lost,

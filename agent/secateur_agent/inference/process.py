@@ -8,18 +8,22 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, assert_never
 
+from secateur_agent.core.report import DeviceReport
 from secateur_agent.engine import Engine, find_engine
 from secateur_agent.errors import ConfigError
 from secateur_agent.inference.commands import (
+    Alive,
     Collect,
     Collected,
     Command,
     Configure,
     Deliver,
+    Describe,
     Fault,
     HttpSpec,
     LaneSpec,
     Load,
+    Ping,
     Prepare,
     Ready,
     Release,
@@ -63,6 +67,7 @@ class InferenceProcess:
         self._topics: dict[str, TopicSource] = {}
         self._http: HttpServer | None = None
         self._collected = Collected(())
+        self._device = DeviceReport()
         self._loader: Loader | None = None
 
     @property
@@ -148,7 +153,10 @@ class InferenceProcess:
         from secateur_agent.oip.router import Router  # noqa: PLC0415 - see above
         from secateur_agent.oip.server import HttpServer  # noqa: PLC0415 - see above
 
-        return HttpServer(spec, Router(self._lanes, lambda: render(self._collected.reports)))
+        def metrics() -> str:
+            return render(self._collected.reports, self._device)
+
+        return HttpServer(spec, Router(self._lanes, metrics))
 
     def _intake(self, spec: LaneSpec) -> Intake:
         source = open_source(spec.source) if spec.source is not None else None
@@ -164,6 +172,23 @@ class InferenceProcess:
         reports = [lane.report() for lane in self._lanes.values()]
         self._collected = Collected(tuple(each for each in reports if each is not None))
         self._reply(self._collected)
+
+    def _report(self, command: Collect | Describe | Ping) -> None:
+        match command:
+            case Collect():
+                self._collect()
+            case Describe():
+                self._device = command.device
+            case Ping():
+                self._tell_busy()
+            case _:
+                assert_never(command)
+
+    def _tell_busy(self) -> None:
+        busy = [lane.busy() for lane in self._lanes.values()]
+        if self._loader is not None:
+            busy.append(self._loader.busy())
+        self._reply(Alive(tuple(each for each in busy if each is not None)))
 
     def _deliver(self, delivered: Deliver) -> None:
         source = self._topics.get(delivered.model)
@@ -203,8 +228,8 @@ class InferenceProcess:
                 self._set_slowdown(command.slowdown)
             case Deliver():
                 self._deliver(command)
-            case Collect():
-                self._collect()
+            case Collect() | Describe() | Ping():
+                self._report(command)
             case Configure() | Stop():
                 pass
             case _:

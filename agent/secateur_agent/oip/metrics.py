@@ -1,4 +1,4 @@
-"""What Prometheus scrapes: the last period's reports, in its text format.
+"""What Prometheus scrapes: the last period of models and device, in its text format.
 
 Names and meanings are stable: dashboards and alerts are built on them.
 
@@ -8,7 +8,7 @@ Source: Prometheus documentation, "Exposition formats", text format 0.0.4.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from secateur_agent.core.report import LaneReport
+from secateur_agent.core.report import DeviceReport, LaneReport
 
 _Read = Callable[[LaneReport], float | None]
 
@@ -39,6 +39,46 @@ _OF_MODELS = (
     ),
 )
 
+_OF_DEVICE: tuple[tuple[str, str, str, Callable[[DeviceReport], float | None]], ...] = (
+    ("device_cpu_share", "gauge", "Busy share of all cores.", lambda d: d.cpu_share),
+    (
+        "device_memory_bytes",
+        "gauge",
+        "The machine's memory, or its control group's limit if that is less.",
+        lambda d: d.memory_total_bytes,
+    ),
+    (
+        "device_memory_available_bytes",
+        "gauge",
+        "Memory that could be had without swapping.",
+        lambda d: d.memory_available_bytes,
+    ),
+    (
+        "device_temperature_celsius",
+        "gauge",
+        "Hottest thermal zone.",
+        lambda d: d.temperature_c,
+    ),
+    (
+        "device_throttled",
+        "gauge",
+        "Whether heat or power slows the processor: 1 or 0.",
+        lambda d: None if d.throttled is None else int(d.throttled),
+    ),
+    (
+        "wire_sent_bytes_total",
+        "counter",
+        "To brokers, overhead included.",
+        lambda d: d.wire_sent_bytes,
+    ),
+    (
+        "wire_received_bytes_total",
+        "counter",
+        "From brokers, overhead included.",
+        lambda d: d.wire_received_bytes,
+    ),
+)
+
 _QUANTILES: tuple[tuple[str, _Read], ...] = (
     ("0.5", lambda r: r.p50_ms),
     ("0.95", lambda r: r.p95_ms),
@@ -46,8 +86,8 @@ _QUANTILES: tuple[tuple[str, _Read], ...] = (
 )
 
 
-def render(reports: Sequence[LaneReport]) -> str:
-    """Write all metrics."""
+def render(reports: Sequence[LaneReport], device: DeviceReport) -> str:
+    """Write all metrics; a sensor that is missing has no sample."""
     lines: list[str] = []
     for metric in _OF_MODELS:
         values = ((f'model="{r.model}"', metric.read(r)) for r in reports)
@@ -59,6 +99,8 @@ def render(reports: Sequence[LaneReport]) -> str:
     )
     text = "Arrival to answer, nearest rank, of the last telemetry period."
     lines += _family("latency_seconds", "gauge", text, quantiles)
+    for name, kind, help_, read in _OF_DEVICE:
+        lines += _family(name, kind, help_, [("", read(device))])
     return "\n".join(lines) + "\n"
 
 
@@ -72,5 +114,6 @@ def _family(
     lines = [f"# HELP secateur_{name} {text}", f"# TYPE secateur_{name} {kind}"]
     for labels, value in values:
         if value is not None:
-            lines.append(f"secateur_{name}{{{labels}}} {value!r}")
+            braced = f"{{{labels}}}" if labels else ""
+            lines.append(f"secateur_{name}{braced} {value!r}")
     return lines

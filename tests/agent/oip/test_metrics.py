@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from secateur_agent.core.report import DeviceReport
 from secateur_agent.inference.commands import Collect, Collected, ReplaySpec
 from secateur_agent.oip.metrics import render
 from support.inference import DIGITS, Running, UnixConnection, call, configure, lane
 
 HELP = re.compile(r"# HELP (secateur_[a-z_]+) [A-Z].+\.")
 TYPE = re.compile(r"# TYPE (secateur_[a-z_]+) (counter|gauge)")
-SAMPLE = re.compile(r'(secateur_[a-z_]+)\{([a-z]+="[^"\\]*",?)+\} -?\d+(\.\d+)?(e-?\d+)?')
+SAMPLE = re.compile(r'(secateur_[a-z_]+)(?:\{([a-z]+="[^"\\]*",?)+\})? -?\d+(\.\d+)?(e-?\d+)?')
 
 NAMES = {
     "secateur_frames_offered_total",
@@ -23,6 +24,13 @@ NAMES = {
     "secateur_level",
     "secateur_deadline_seconds",
     "secateur_latency_seconds",
+    "secateur_device_cpu_share",
+    "secateur_device_memory_bytes",
+    "secateur_device_memory_available_bytes",
+    "secateur_device_temperature_celsius",
+    "secateur_device_throttled",
+    "secateur_wire_sent_bytes_total",
+    "secateur_wire_received_bytes_total",
 }
 """Dashboards are built on these: add to them, change none."""
 
@@ -49,7 +57,23 @@ def families(text: str) -> dict[str, list[str]]:
 
 
 def test_every_metric_is_there_before_anything_serves() -> None:
-    assert families(render(())) == {name: [] for name in NAMES}
+    found = families(render((), DeviceReport()))
+    assert set(found) == NAMES
+    assert {name for name, samples in found.items() if samples} == {
+        "secateur_wire_sent_bytes_total",
+        "secateur_wire_received_bytes_total",
+    }
+
+
+def test_what_the_device_measures_is_there_and_a_missing_sensor_is_not() -> None:
+    device = DeviceReport(
+        cpu_share=0.25, memory_available_bytes=7, throttled=True, wire_sent_bytes=9
+    )
+    found = families(render((), device))
+    assert found["secateur_device_cpu_share"] == ["secateur_device_cpu_share 0.25"]
+    assert found["secateur_device_throttled"] == ["secateur_device_throttled 1"]
+    assert found["secateur_wire_sent_bytes_total"] == ["secateur_wire_sent_bytes_total 9"]
+    assert found["secateur_device_temperature_celsius"] == []
 
 
 @pytest.mark.engine
