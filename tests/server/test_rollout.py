@@ -217,6 +217,17 @@ def test_with_approval_each_wave_waits_and_one_approval_opens_one_wave() -> None
     assert fleet.look(60).state is RolloutState.SUCCEEDED
 
 
+def test_half_of_a_hardware_class_is_enough_to_halt_a_wave_of_many() -> None:
+    fleet = Fleet(begin(waves=("100%",), gates=RolloutGates(max_bad_ratio=0.5)))
+    thirds = [name for name in NAMES if class_of(name) == "pi-3"]
+    fleet.faults = {name: {"objection": SLOW} for name in thirds[:2]}
+    assert fleet.look(8).state is RolloutState.WATCHING
+    fleet.faults = {name: {"objection": SLOW} for name in thirds[:3]}
+    rollout = fleet.look(8)
+    assert rollout.state is RolloutState.HALTED
+    assert "class pi-3" in rollout.reason
+
+
 @pytest.mark.parametrize("event", [Halted("enough"), Superseded("digits-2")])
 def test_halted_or_superseded_everybody_goes_back(event: Event) -> None:
     fleet = Fleet(begin(waves=("100%",)))

@@ -89,13 +89,15 @@ class ScriptedDevice:
 def retained_topics(broker_url: str, topic_filter: str) -> dict[str, dict[str, object]]:
     """Give what the broker keeps below a filter, as a new subscriber gets it."""
     kept: dict[str, dict[str, object]] = {}
-    broker = Broker(
-        broker_url,
-        subscriptions=[Subscription(topic_filter, qos=0)],
-        on_message=lambda received: kept.__setitem__(
-            received.topic, json.loads(received.payload)
-        ),
-    )
+
+    def keep(received: Received) -> None:
+        if received.payload:
+            kept[received.topic] = json.loads(received.payload)
+        else:
+            kept.pop(received.topic, None)
+
+    subscription = Subscription(topic_filter, qos=0)
+    broker = Broker(broker_url, subscriptions=[subscription], on_message=keep)
     broker.start()
     size = -1
     while size != len(kept):

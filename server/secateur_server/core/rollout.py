@@ -36,6 +36,8 @@ Rule 8: a device is taken once per wave; again only where a wave has nothing to 
 and nobody else is left to try.
 Rule 9: a device on which the target was BAD keeps the old version when the others succeed,
 until another rollout takes it.
+Rule 10: a rollout halts when more than the allowed share of a wave is BAD, or more than half of
+a wave's devices of one hardware class, which may be a small part of the wave.
 """
 
 from collections import Counter
@@ -45,7 +47,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from secateur_protocols.ids import DeviceId, ModelName
-from secateur_protocols.rollout import ENDED, Gate, RolloutId, RolloutPlan, RolloutState
+from secateur_protocols.rollout import ENDED, RolloutId, RolloutPlan, RolloutState
 from secateur_protocols.state import LadderRef
 from secateur_server.core import cohort
 from secateur_server.core.evidence import Objection
@@ -87,6 +89,9 @@ __all__ = [
 ]
 """With what this module defines, the whole machine: its callers need no other."""
 
+MIN_BAD_OF_CLASS = 2
+"""Bad devices of one hardware class that speak for the class; a single one may be broken."""
+
 MAX_LOOK_S = 5.0
 """Of the time between two looks, no more than this counts as watched, seconds."""
 
@@ -121,12 +126,14 @@ class Member:
 
     Attributes:
         wave: That took it.
+        hardware_class: Devices of one are alike.
         since_s: When it came to where it stands, by the rollout's clock.
         objection: Why it is BAD.
         is_back: Does not run the target, by its last word.
     """
 
     wave: int
+    hardware_class: str
     stand: Stand = Stand.WAITING
     since_s: float
     objection: Objection | None = None
@@ -352,23 +359,24 @@ def _place(rollout: Rollout, member: Member, stand: Stand) -> Member:
 
 
 def _failure(rollout: Rollout) -> str | None:
-    """Say why the rollout must halt; ``None``: it need not."""
-    bad: Counter[int] = Counter()
-    taken: Counter[int] = Counter()
-    why: dict[int, list[tuple[Gate, str]]] = {}
+    """Say why the rollout must halt; ``None``: it need not (rule 10)."""
+    taken: Counter[tuple[int, str]] = Counter()
+    bad: dict[tuple[int, str], list[str]] = {}
+    limit = rollout.plan.gates.max_bad_ratio
     for device, member in rollout.members.items():
+        groups = ((member.wave, ""), (member.wave, member.hardware_class))
         if member.stand is not Stand.EXPIRED:
-            taken[member.wave] += 1
+            taken.update(groups)
         if member.objection is not None:
-            bad[member.wave] += 1
             told = f"{device}: {member.objection.gate}: {member.objection.detail}"
-            why.setdefault(member.wave, []).append((member.objection.gate, told))
-    for wave in sorted(bad):
-        if bad[wave] > rollout.plan.gates.max_bad_ratio * taken[wave]:
-            gates = Counter(gate for gate, _ in why[wave])
-            words = ", ".join(f"{gate} {count}" for gate, count in sorted(gates.items()))
-            counts = f"{bad[wave]} of {taken[wave]} bad in wave {wave} ({words})"
-            return f"{counts}; {min(why[wave], key=lambda each: each[1])[1]}"
+            for group in groups:
+                bad.setdefault(group, []).append(told)
+    for group in sorted(bad):
+        count, size = len(bad[group]), taken[group]
+        is_much = count > size / 2 and count >= MIN_BAD_OF_CLASS if group[1] else False
+        if is_much or (not group[1] and count > limit * size):
+            of_class = f", class {group[1]}" if group[1] else ""
+            return f"{count} of {size} bad in wave {group[0]}{of_class}; {min(bad[group])}"
     return None
 
 
@@ -403,6 +411,7 @@ def _enrol(rollout: Rollout, fleet: Mapping[DeviceId, Seen]) -> Rollout:
     joined = {
         device: Member(
             wave=rollout.wave,
+            hardware_class=fleet[device].hardware_class,
             since_s=rollout.clock_s,
             is_back=not fleet[device].is_on_target,
         )
