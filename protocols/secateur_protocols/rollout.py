@@ -32,6 +32,10 @@ MAX_TROUBLES = 16
 """Devices that a status names; counts have no such limit."""
 
 
+MAX_WARNINGS = 8
+"""Sentences about what the versions' own manifests say."""
+
+
 class RolloutState(StrEnum):
     """Where a rollout stands."""
 
@@ -154,6 +158,10 @@ class RolloutStatus(Message):
     waves: Annotated[tuple[WaveStatus, ...], Field(min_length=1, max_length=16)]
     gates: Annotated[tuple[GateStatus, ...], Field(max_length=16)]
     troubles: Annotated[tuple[Trouble, ...], Field(max_length=MAX_TROUBLES)] = ()
+    warnings: Annotated[
+        tuple[Annotated[str, Field(max_length=300)], ...], Field(max_length=MAX_WARNINGS)
+    ] = ()
+    """Where the new version is worse by its manifests; devices without labels cannot see it."""
     started_at: str
     """The coordinator's UTC clock, ISO 8601."""
     watched_s: Annotated[float, Field(ge=0)]

@@ -30,10 +30,16 @@ from secateur_server.core.rollout import (
     held_back,
     may_run_target,
 )
-from secateur_server.core.verdict import Verdict, has_baseline, judge
+from secateur_server.core.verdict import has_baseline, judge
 
-SAVE_S = 5.0
-"""How often clock and evidence are saved where nothing else changes, seconds."""
+NOTHING = Evidence()
+"""Of a device that has shown nothing yet."""
+
+CLOCK_S = 5.0
+"""How often the clock is saved where nothing else changes, seconds."""
+
+EVIDENCE_S = 30.0
+"""How often evidence is saved, seconds: what is lost of it is measured again."""
 
 JUDGED = frozenset({Stand.WAITING, Stand.TOLD, Stand.SOAKING, Stand.GOOD})
 """Where what a device measures still counts."""
@@ -53,10 +59,14 @@ class Course:
     stable: Published
     target: Published
     evidence: dict[DeviceId, Evidence] = field(default_factory=dict)
-    _dirty: set[DeviceId] = field(default_factory=set)
+    _moved: set[DeviceId] = field(default_factory=set)
+    _learnt: set[DeviceId] = field(default_factory=set)
     _heard: dict[DeviceId, Reported] = field(default_factory=dict)
-    _verdicts: dict[DeviceId, tuple[Evidence, Verdict]] = field(default_factory=dict)
-    _saved_clock_s: float = 0.0
+    _seen: dict[DeviceId, tuple[DeviceState, Evidence | None, Seen]] = field(
+        default_factory=dict
+    )
+    _clock_saved_s: float = 0.0
+    _evidence_saved_s: float = 0.0
 
     @property
     def is_over(self) -> bool:
@@ -74,13 +84,13 @@ class Course:
     def observe(self, device: DeviceId, telemetry: Telemetry) -> None:
         """Take a device's newest telemetry into account."""
         if self.watches(device):
-            before = self.evidence.get(device, Evidence())
+            before = self.evidence.get(device, NOTHING)
             self._keep(device, observe(before, telemetry, self.versions))
 
     def hear_ota(self, device: DeviceId, ota: Ota) -> None:
         """Take a device's word about its updates into account."""
         if self.watches(device):
-            before = self.evidence.get(device, Evidence())
+            before = self.evidence.get(device, NOTHING)
             self._keep(device, hear_ota(before, ota, self.versions))
 
     def look(self, at_s: float, devices: Mapping[DeviceId, DeviceState]) -> Looked:
@@ -111,26 +121,30 @@ class Course:
             earlier = before.members.get(device)
             if earlier is None or member.stand is not earlier.stand:
                 self._move(device, member.stand, devices, ota_orders)
-                self._dirty.add(device)
-            elif member is not earlier:
-                self._dirty.add(device)
+            if member is not earlier:
+                self._moved.add(device)
         is_news = _differ(before, after)
-        if not is_news and after.clock_s - self._saved_clock_s < SAVE_S:
+        if not is_news and after.clock_s - self._clock_saved_s < CLOCK_S:
             return None
-        promoted = [e.target.version for e in stepped.effects if isinstance(e, Promote)]
+        is_due = after.clock_s - self._evidence_saved_s >= EVIDENCE_S
         changed = {
-            device: (after.members[device], self.evidence.get(device, Evidence()))
-            for device in self._dirty
+            device: (after.members[device], self.evidence.get(device, NOTHING))
+            for device in (self._moved | self._learnt if is_due else self._moved)
             if device in after.members
         }
+        promoted = [e.target.version for e in stepped.effects if isinstance(e, Promote)]
         return Change(after, changed, is_news, promoted[0] if promoted else None)
 
-    def adopt(self, rollout: Rollout, *, is_saved: bool) -> None:
-        """Let a step hold."""
+    def adopt(self, rollout: Rollout, saved: Change | None) -> None:
+        """Let a step hold, of which this much was saved."""
         self.rollout = rollout
-        if is_saved:
-            self._dirty.clear()
-            self._saved_clock_s = rollout.clock_s
+        if saved is None:
+            return
+        self._clock_saved_s = rollout.clock_s
+        self._moved -= saved.devices.keys()
+        self._learnt -= saved.devices.keys()
+        if not self._learnt:
+            self._evidence_saved_s = rollout.clock_s
 
     def moved(self, *, is_stable: bool) -> dict[DeviceId, Published]:
         """Give the version of each device that does not have the stable one.
@@ -159,26 +173,42 @@ class Course:
             self.evidence[device] = evidence
         elif stand is Stand.TOLD:
             order = ota_orders.get(device, (-1, -1))
-            evidence = self.evidence.get(device, Evidence())
+            evidence = self.evidence.get(device, NOTHING)
             self.evidence[device] = tell(replace(evidence, ota_order=order))
             self._heard.pop(device, None)
 
     def _see(self, state: DeviceState) -> Seen:
         """See one device; what it reported last is taken in on the way."""
         device = state.device
-        is_online = state.presence is not None and state.presence.state is PresenceState.ONLINE
-        name = state.labels.get("class", "")
-        if device not in self.rollout.members:
-            return Seen(hardware_class=name, is_online=is_online)
+        known = self._seen.get(device)
+        evidence = self._take_reported(state) if device in self.rollout.members else None
+        if known is not None and known[0] is state and known[1] is evidence:
+            return known[2]
+        seen = self._look_at(state, evidence)
+        self._seen[device] = (state, evidence, seen)
+        return seen
+
+    def _take_reported(self, state: DeviceState) -> Evidence:
+        device = state.device
+        evidence = self.evidence.get(device, NOTHING)
         if state.reported is not None and self._heard.get(device) is not state.reported:
             self._heard[device] = state.reported
-            before = self.evidence.get(device, Evidence())
-            self._keep(device, hear_reported(before, state.reported, self.versions))
-        evidence = self.evidence.get(device, Evidence())
-        verdict = self._judge(device, evidence)
-        return Seen(
-            hardware_class=name,
-            is_online=is_online,
+            evidence = hear_reported(evidence, state.reported, self.versions)
+            self._keep(device, evidence)
+        return self.evidence.get(device, NOTHING)
+
+    def _look_at(self, state: DeviceState, evidence: Evidence | None) -> Seen:
+        seen = Seen(
+            hardware_class=state.labels.get("class", ""),
+            is_online=(
+                state.presence is not None and state.presence.state is PresenceState.ONLINE
+            ),
+        )
+        if evidence is None:
+            return seen
+        verdict = judge(evidence, self.versions, self.rollout.plan.gates)
+        return replace(
+            seen,
             has_baseline=has_baseline(evidence),
             is_proven=evidence.proven,
             is_on_target=evidence.on_target,
@@ -186,18 +216,10 @@ class Course:
             objection=verdict.objection,
         )
 
-    def _judge(self, device: DeviceId, evidence: Evidence) -> Verdict:
-        known = self._verdicts.get(device)
-        if known is not None and known[0] is evidence:
-            return known[1]
-        verdict = judge(evidence, self.versions, self.rollout.plan.gates)
-        self._verdicts[device] = (evidence, verdict)
-        return verdict
-
     def _keep(self, device: DeviceId, evidence: Evidence) -> None:
         if evidence != self.evidence.get(device):
             self.evidence[device] = evidence
-            self._dirty.add(device)
+            self._learnt.add(device)
 
 
 def _differ(before: Rollout, after: Rollout) -> bool:

@@ -20,6 +20,7 @@ from secateur_server.adapters.rollout_store import Change, Kept, RolloutStore
 from secateur_server.adapters.store import Store
 from secateur_server.core.evidence import Versions
 from secateur_server.core.fleet import DeviceState
+from secateur_server.core.foresight import foresee
 from secateur_server.core.rollout import (
     Approved,
     Event,
@@ -47,6 +48,9 @@ log = logging.getLogger("secateur.coordinator")
 
 MAX_ENDED = 50
 """Rollouts that have ended and are still remembered; the oldest is forgotten first."""
+
+MAX_ORDERS = 200_000
+"""Devices whose place in the order of their words is remembered: ids can be invented."""
 
 MAX_NAME = 48
 """Characters of a model's name that a rollout's has."""
@@ -99,8 +103,10 @@ class Rollouts:
 
     def hear_ota(self, device: DeviceId, ota: Ota) -> None:
         """Take a device's word about its updates into account."""
-        order = (ota.boot, ota.sequence)
+        order, is_known = (ota.boot, ota.sequence), device in self._ota_orders
         if order <= self._ota_orders.get(device, (-1, -1)):
+            return
+        if not is_known and len(self._ota_orders) >= MAX_ORDERS:
             return
         self._ota_orders[device] = order
         for course in self._courses.values():
@@ -147,8 +153,6 @@ class Rollouts:
                 continue
             try:
                 moved |= self._advance(course, at_s, devices)
-            except RolloutConflictError:
-                self._read()
             except TransientError as error:
                 log.warning("rollout %s: %s", course.rollout.rollout, error)
         return moved
@@ -178,12 +182,12 @@ class Rollouts:
             if course.rollout.model == asked.model and not course.rollout.has_ended
         ]
         changes = [Change(stepped.rollout) for _, stepped in superseded]
-        self._version = self._store.save(self._version, [*changes, Change(rollout)])
+        self._save(*changes, Change(rollout))
         self._courses[name] = begun
         self._say(name)
         moved = frozenset[DeviceId]()
         for course, stepped in superseded:
-            moved |= self._hold(course, stepped, is_saved=True)
+            moved |= self._hold(course, stepped, Change(stepped.rollout))
         self._forget_oldest()
         return self.describe(name), moved
 
@@ -203,9 +207,9 @@ class Rollouts:
         stepped = step(course.rollout, _event_of(asked, course.rollout))
         if stepped.rollout is course.rollout:
             return self.describe(asked.rollout), frozenset()
-        self._version = self._store.save(self._version, [Change(stepped.rollout)])
-        moved = self._hold(course, stepped, is_saved=False)
-        return self.describe(asked.rollout), moved
+        change = Change(stepped.rollout)
+        self._save(change)
+        return self.describe(asked.rollout), self._hold(course, stepped, change)
 
     def describe(self, name: RolloutId) -> RolloutStatus:
         """Say where a rollout stands.
@@ -245,15 +249,27 @@ class Rollouts:
         stepped = step(course.rollout, course.look(at_s, devices))
         change = course.prepare(stepped, devices, self._ota_orders)
         if change is not None:
-            self._version = self._store.save(self._version, [change])
+            self._save(change)
         if change is None or not change.is_news:
-            course.adopt(stepped.rollout, is_saved=change is not None)
+            course.adopt(stepped.rollout, change)
             return frozenset()
-        return self._hold(course, stepped, is_saved=True)
+        return self._hold(course, stepped, change)
 
-    def _hold(self, course: Course, stepped: Step, *, is_saved: bool) -> frozenset[DeviceId]:
+    def _save(self, *changes: Change) -> None:
+        """Save, or read again what somebody else has saved meanwhile.
+
+        Raises:
+            TransientError: Nothing was saved.
+        """
+        try:
+            self._version = self._store.save(self._version, changes)
+        except RolloutConflictError:
+            self._read()
+            raise
+
+    def _hold(self, course: Course, stepped: Step, saved: Change) -> frozenset[DeviceId]:
         """Let a saved step hold, and run its effects."""
-        course.adopt(stepped.rollout, is_saved=is_saved)
+        course.adopt(stepped.rollout, saved)
         self._say(course.rollout.rollout)
         moved = frozenset[DeviceId]()
         for effect in stepped.effects:
@@ -283,11 +299,14 @@ class Rollouts:
         stable = self.stable.get(asked.model)
         if stable is None:
             raise InputError(f"no model {asked.model} is published: see 'secateur publish'")
-        version = asked.version or self._registry.latest()[asked.model].ladder.version
-        target = self._registry.find(asked.model, version)
+        if asked.version is None:
+            target = self._registry.latest().get(asked.model)
+        else:
+            target = self._registry.find(asked.model, asked.version)
         if target is None:
-            raise InputError(f"{asked.model} {version} is not published")
+            raise InputError(f"{asked.model} {asked.version or ''} is not published".strip())
         if target.ref.digest == stable.ref.digest:
+            version = target.ladder.version
             raise InputError(f"{asked.model} {version} is what devices have: publish another")
         return Rollout(
             rollout=name,
@@ -295,6 +314,7 @@ class Rollouts:
             stable=stable.ref,
             target=target.ref,
             plan=asked.plan,
+            warnings=foresee(stable.ladder, target.ladder, asked.plan.gates),
             seen_at_s=at_s,
             started_at_s=at_s,
         )

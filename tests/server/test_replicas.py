@@ -1,5 +1,6 @@
 """Several coordinators for one site, on PostgreSQL and a real broker."""
 
+import queue
 import subprocess
 import sys
 import time
@@ -9,18 +10,27 @@ from typing import Any
 
 import pytest
 
-from secateur_protocols.control import ShowStatus
+from secateur_protocols.control import ShowStatus, StartRollout, Steering, SteerRollout
 from secateur_protocols.info import Info
 from secateur_protocols.manifest import Ladder
+from secateur_protocols.rollout import RolloutPlan
 from secateur_protocols.state import Desired
 from secateur_protocols.topics import Leaf
 from secateur_server.adapters.embedded_broker import EmbeddedBroker
 from secateur_server.adapters.operator import OperatorClient
 from secateur_server.adapters.shared_subscription import delivers_shared
+from secateur_server.core.ownership import owner_of
 from secateur_server.registry.registry import Registry
+from secateur_server.replicas import CONTROL
 from support.postgres import PostgresServer
 from support.scripted_device import ScriptedDevice, wait_until
-from support.situations import make_info, make_measured, make_telemetry, write_ladder_dir
+from support.situations import (
+    make_info,
+    make_ladder,
+    make_measured,
+    make_telemetry,
+    write_ladder_dir,
+)
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
@@ -178,3 +188,42 @@ def test_policy_set_at_one_replica_holds_at_all(
     assert done.returncode == 0
     for device in devices:
         wait_until(lambda d=device: d.next_desired().models[0].deadline_ms == 3.0)  # type: ignore[misc]
+
+
+def test_a_rollout_goes_on_when_the_replica_that_acts_for_it_is_killed(
+    site: Site, make_device: MakeDevice, mosquitto: EmbeddedBroker, tmp_path: Path
+) -> None:
+    site.start("a")
+    site.start("b")
+    site.wait_for(["a", "b"])
+    devices = [make_device(f"d-{number}", make_info()) for number in range(8)]
+    for device in devices:
+        device.birth()
+        device.next_desired()
+    ladder = make_ladder(version="2")
+    Registry(tmp_path / "data" / "registry").publish(write_ladder_dir(tmp_path / "2", ladder))
+    operator = OperatorClient(mosquitto.url, "default")
+    plan = RolloutPlan(waves=("1", "100%"), baseline_s=0.0, deadline_s=600.0)
+    begun: Any = operator.request(StartRollout(model="digits", plan=plan)).result
+    canary = wait_until(lambda: who_is_told(devices, "2"))
+    acting = owner_of(CONTROL, ["a", "b"])
+    assert acting is not None
+    site.processes[acting].kill()
+    site.processes[acting].wait(30.0)
+    site.wait_for(["b" if acting == "a" else "a"])
+    assert who_is_told([each for each in devices if each is not canary], "2") is None
+    order = SteerRollout(rollout=begun["rollout"], order=Steering.HALT)
+    operator.request(order, timeout_s=60.0)
+    operator.close()
+    assert wait_until(lambda: who_is_told(devices, "1")) is canary
+
+
+def who_is_told(devices: list[ScriptedDevice], version: str) -> ScriptedDevice | None:
+    """Give the device that hears news of a version; others' news is let go."""
+    for device in devices:
+        try:
+            if device.next_desired(timeout_s=0.05).models[0].ladder.version == version:
+                return device
+        except queue.Empty:
+            continue
+    return None

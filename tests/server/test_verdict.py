@@ -20,6 +20,7 @@ from secateur_server.core.evidence import (
     observe,
     tell,
 )
+from secateur_server.core.foresight import foresee
 from secateur_server.core.proof import ExpectedOutputs, Proof, check_proof
 from secateur_server.core.proportions import Counted, interval, least_fall
 from secateur_server.core.verdict import has_baseline, judge, peer_level
@@ -318,3 +319,12 @@ def test_equal_streams_hardly_ever_look_like_a_fall_however_often_one_looks() ->
                 false_alarms += 1
                 break
     assert false_alarms <= 12
+
+
+def test_what_the_manifests_say_is_warned_of_before_any_device_changes() -> None:
+    worse = make_ladder([8.0, 12.5, 4.0, 2.0], [0.95, 0.93, 0.8, 0.8], version="2")
+    less_accurate, slower = sorted(foresee(STABLE, worse, GATES), reverse=True)
+    assert "level 2" in less_accurate
+    assert "10.0 points less accurate" in less_accurate
+    assert "2.1 times as slow" in slower
+    assert foresee(STABLE, TARGET, GATES) == ()

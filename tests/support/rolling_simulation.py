@@ -289,7 +289,7 @@ class RollingSimulation:
     def take(self, stepped: Step) -> None:
         """Let a step hold, as a coordinator does."""
         change = self.course.prepare(stepped, self.states, {})
-        self.course.adopt(stepped.rollout, is_saved=change is not None)
+        self.course.adopt(stepped.rollout, change)
         for effect in stepped.effects:
             if isinstance(effect, Promote):
                 self.promoted += 1

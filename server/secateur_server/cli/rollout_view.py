@@ -59,6 +59,7 @@ def status_view(status: RolloutStatus) -> RenderableType:
     parts: list[RenderableType] = [Text(_headline(status)), table]
     failed = ", ".join(f"{each.gate} {each.failed}" for each in status.gates if each.failed)
     parts.append(Text(f"gates failed: {failed or 'none'}"))
+    parts += [Text(f"warning: {each}") for each in status.warnings]
     parts += [Text(f"  {each.device}: {each.gate}: {each.detail}") for each in status.troubles]
     return Group(*parts)
 

@@ -151,6 +151,7 @@ class Rollout:
         approved: Waves before this one may open without asking.
         clock_s: How long it has been watched (rule 6).
         seen_at_s: UTC of the last look, seconds since 1970.
+        warnings: What the versions' manifests say, for people.
         members: Whom it has taken.
     """
 
@@ -167,6 +168,7 @@ class Rollout:
     clock_s: float = 0.0
     seen_at_s: float
     started_at_s: float
+    warnings: tuple[str, ...] = ()
     members: Mapping[DeviceId, Member] = field(default_factory=dict)
 
     @property
@@ -360,6 +362,8 @@ def _place(rollout: Rollout, member: Member, stand: Stand) -> Member:
 
 def _failure(rollout: Rollout) -> str | None:
     """Say why the rollout must halt; ``None``: it need not (rule 10)."""
+    if all(member.objection is None for member in rollout.members.values()):
+        return None
     taken: Counter[tuple[int, str]] = Counter()
     bad: dict[tuple[int, str], list[str]] = {}
     limit = rollout.plan.gates.max_bad_ratio

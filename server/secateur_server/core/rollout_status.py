@@ -38,6 +38,7 @@ def describe(rollout: Rollout, revision: int) -> RolloutStatus:
         ),
         gates=_count_gates(rollout),
         troubles=_name_troubles(rollout),
+        warnings=rollout.warnings,
         started_at=datetime.fromtimestamp(rollout.started_at_s, UTC).isoformat(
             timespec="seconds"
         ),
