@@ -58,9 +58,15 @@ class RollingFleet:
 
     def __enter__(self) -> Self:
         self._ear.start()
-        self.serve()
-        for agent in self.agents.values():
-            agent.start()
+        try:
+            self.serve()
+            for name, agent in self.agents.items():
+                # One by one: how slow a simulated device is, is measured as its model loads.
+                agent.start()
+                self._wait_for_version(name, "1")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -107,6 +113,9 @@ class RollingFleet:
             lambda: all(self.reported[name][-1:] == [version] for name in self.agents),
             timeout_s=PATIENCE_S,
         )
+
+    def _wait_for_version(self, device: str, version: str) -> None:
+        wait_until(lambda: version in self.reported[device], timeout_s=PATIENCE_S)
 
     def wait_for_end(self) -> RolloutStatus:
         return self.wait_for(*ENDED)

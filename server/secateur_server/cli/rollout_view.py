@@ -1,15 +1,16 @@
 """How rollouts look on a terminal: tables, and bars that move."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import typer
+from rich.box import SIMPLE
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from secateur_protocols.codec import decode
@@ -41,7 +42,7 @@ def show(view: RenderableType) -> None:
 
 def list_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Lay out all rollouts, one a line."""
-    table = Table("rollout", "model", "version", "state", "why", "began")
+    table = Table(Column("rollout", no_wrap=True), "model", "version", "state", "why", "began")
     for row in rows:
         change = f"{row['from_version']} -> {row['version']}"
         cells = (row["rollout"], row["model"], change, row["state"], row["reason"])
@@ -51,7 +52,8 @@ def list_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def status_view(status: RolloutStatus) -> RenderableType:
     """Lay out one rollout: its state, its waves, its gates, its troubles."""
-    table = Table("wave", "size", "devices", *COUNTS)
+    columns = (Column(name, no_wrap=True) for name in ("wave", "size", "devices", *COUNTS))
+    table = Table(*columns, box=SIMPLE, padding=(0, 1, 0, 0))
     for number, wave in enumerate(status.waves):
         counts = (str(getattr(wave, name) or "-") for name in COUNTS)
         marker = f"> {number}" if number == status.wave else str(number)
@@ -79,19 +81,31 @@ def follow(broker: str, site: str, rollout: str, *, as_json: bool) -> bool:
     )
     client = OperatorClient(broker, site, topics=topics)
     try:
-        return _follow_in_json(client) if as_json else _follow_on_screen(client)
+        if as_json:
+            return _follow_in_lines(client, _as_json)
+        if not Console().is_terminal:
+            return _follow_in_lines(client, _headline)
+        return _follow_on_screen(client)
     finally:
         client.close()
 
 
-def _follow_in_json(client: OperatorClient) -> bool:
+def _as_json(status: RolloutStatus) -> str:
+    return status.model_dump_json(exclude_none=True)
+
+
+def _follow_in_lines(client: OperatorClient, words: Callable[[RolloutStatus], str]) -> bool:
+    last = ""
     while True:
         received = client.watch(REDRAW_S)
         status = None if received is None else _status_of(received)
-        if status is not None:
-            typer.echo(status.model_dump_json(exclude_none=True))
-            if status.state in ENDED:
-                return status.state is RolloutState.SUCCEEDED
+        if status is None:
+            continue
+        if words(status) != last:
+            last = words(status)
+            typer.echo(last)
+        if status.state in ENDED:
+            return status.state is RolloutState.SUCCEEDED
 
 
 def _follow_on_screen(client: OperatorClient) -> bool:
