@@ -67,7 +67,8 @@ def publish(
             f"{data} has no keys to sign with: make them with 'secateur keys init', or publish "
             "--unsigned for devices that accept that"
         )
-    published = Registry(data / "registry").publish(ladder_dir, version=version, sign=sign)
+    registry = Registry(data / "registry")
+    published = registry.publish(ladder_dir, version=version, sign=sign)
     ladder = published.ladder
     if as_json:
         summary = {
@@ -83,6 +84,9 @@ def publish(
         typer.echo(
             f"published {ladder.model} {ladder.version}: {len(ladder.levels)} levels, {how}"
         )
+        if registry.stable()[ladder.model] != published:
+            command = f"secateur rollout start {ladder.model} --version {ladder.version}"
+            typer.echo(f"devices get it with: {command}")
 
 
 def _signing(
@@ -121,9 +125,12 @@ def withdraw(
     from secateur_server.registry.registry import Registry
     from secateur_server.signing.listing import Lister
 
-    latest = Registry(data / "registry").latest().get(model)
+    registry = Registry(data / "registry")
+    latest, stable = registry.latest().get(model), registry.stable().get(model)
     if latest is not None and latest.ladder.version == version:
         raise InputError(f"{model} {version} is the latest: publish another version first")
+    if stable is not None and stable.ladder.version == version:
+        raise InputError(f"{model} {version} is what devices have: roll another one out first")
     lister = Lister(find_places(data, keys), known_passphrases(passphrase_file))
     lister.withdraw(model, version, datetime.now(UTC))
     typer.echo(f"withdrawn {model} {version}")
