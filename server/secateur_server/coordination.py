@@ -158,8 +158,9 @@ class Coordination:
     ) -> RolloutStatus:
         """Begin a rollout; see `Rollouts.start`."""
         status, moved = self.rollouts.start(asked, request_id, now.timestamp())
+        moved |= self.rollouts.look(now.timestamp(), self.devices)
         self._adopt_versions(moved)
-        return status
+        return self.rollouts.describe(status.rollout)
 
     def steer_rollout(self, asked: SteerRollout) -> RolloutStatus:
         """Do to a rollout what an operator says; see `Rollouts.steer`."""

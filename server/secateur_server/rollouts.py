@@ -209,7 +209,8 @@ class Rollouts:
             return self.describe(asked.rollout), frozenset()
         change = Change(stepped.rollout)
         self._save(change)
-        return self.describe(asked.rollout), self._hold(course, stepped, change)
+        moved = self._hold(course, stepped, change)
+        return self.describe(asked.rollout), moved
 
     def describe(self, name: RolloutId) -> RolloutStatus:
         """Say where a rollout stands.

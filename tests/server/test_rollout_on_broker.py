@@ -100,7 +100,10 @@ def test_halted_the_device_gets_the_old_version_again_and_the_topic_says_so(
     publish(coordinator, tmp_path, "2")
     name = start(operator)
     next_version(device, "2")
-    operator.request(SteerRollout(rollout=name, order=Steering.HALT, reason="enough"))
+    order = SteerRollout(rollout=name, order=Steering.HALT, reason="enough")
+    answer = operator.request(order).result
+    assert isinstance(answer, dict)
+    assert (answer["state"], answer["reason"]) == ("halted", "enough")
     next_version(device, "1")
     wait_until(lambda: is_in(coordinator, name, "halted"))
     steer(operator, name, Steering.FORGET)

@@ -84,6 +84,7 @@ __all__ = [
     "changed_devices",
     "held_back",
     "may_run_target",
+    "must_go_back",
     "step",
     "wants_target",
 ]
@@ -208,6 +209,12 @@ def may_run_target(rollout: Rollout, member: Member) -> bool:
     if rollout.state is RolloutState.SUCCEEDED:
         return member.stand is not Stand.BAD
     return not rollout.has_ended and member.stand in CHANGED
+
+
+def must_go_back(rollout: Rollout, member: Member) -> bool:
+    """Say whether a device was let go by its rollout."""
+    is_let_go = rollout.has_ended or member.stand in FRUITLESS
+    return is_let_go and not may_run_target(rollout, member)
 
 
 def held_back(rollout: Rollout) -> frozenset[DeviceId]:

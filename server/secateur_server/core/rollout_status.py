@@ -12,7 +12,7 @@ from secateur_protocols.rollout import (
     Trouble,
     WaveStatus,
 )
-from secateur_server.core.rollout import Member, Rollout, may_run_target
+from secateur_server.core.rollout import Member, Rollout, must_go_back
 
 DETAIL = 200
 """Characters of a trouble that travel."""
@@ -57,7 +57,7 @@ def _describe_wave(
     rollout: Rollout, size: str, members: list[tuple[str, Member]]
 ) -> WaveStatus:
     counts = Counter(str(member.stand) for _, member in members)
-    back = sum(member.is_back and not may_run_target(rollout, member) for _, member in members)
+    back = sum(member.is_back and must_go_back(rollout, member) for _, member in members)
     return WaveStatus(size=size, devices=len(members), back=back, **counts)
 
 
