@@ -9,6 +9,7 @@ import typer
 
 from secateur_server.cli import (
     backups,
+    bench,
     coordinator,
     demo,
     enrolment,
@@ -31,6 +32,7 @@ app = typer.Typer(
 coordinator.register(app)
 keys.register(app)
 backups.register(app)
+bench.register(app)
 operators.register(app)
 demo.register(app)
 enrolment.register(app)
