@@ -69,6 +69,13 @@ class ScriptedDevice:
     def next_desired(self, *, timeout_s: float = PATIENCE_S) -> Desired:
         return self._desired.get(timeout=timeout_s)
 
+    def newest_desired(self) -> Desired | None:
+        """Give the next one that has come already; ``None``: there is none."""
+        try:
+            return self._desired.get_nowait()
+        except queue.Empty:
+            return None
+
     def hears_nothing(self, *, for_s: float = 1.0) -> bool:
         try:
             self._desired.get(timeout=for_s)
