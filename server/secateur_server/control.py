@@ -36,6 +36,9 @@ from secateur_server.rollouts import Rollouts
 MAX_REASON = 200
 """Characters of a reason in a list: a page must fit a message."""
 
+MAX_MODELS = 100
+"""Stable versions that are named."""
+
 MAX_STRANGERS = 20
 """Unpublished models that are named."""
 
@@ -226,6 +229,9 @@ def describe_status(coordinator: Coordinator) -> dict[str, JsonValue]:
         "devices": len(coordinator.devices),
         "presence": dict(presence),
         "infeasible": sum(wish.infeasible for wish in wishes),
+        "stable": {
+            model: published[model].ladder.version for model in nsmallest(MAX_MODELS, published)
+        },
         "unpublished_models": dict(strangers.most_common(MAX_STRANGERS)),
         "missing": coordinator.inventory.missing_count,
         "silent": coordinator.inventory.silent_count,

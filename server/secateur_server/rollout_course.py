@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from secateur_protocols.ids import DeviceId
 from secateur_protocols.ota import Ota
@@ -45,6 +46,14 @@ JUDGED = frozenset({Stand.WAITING, Stand.TOLD, Stand.SOAKING, Stand.GOOD})
 """Where what a device measures still counts."""
 
 
+class _Sight(NamedTuple):
+    """What a device was seen to be, and from what: seen again, it is the same."""
+
+    state: DeviceState
+    evidence: Evidence | None
+    seen: Seen
+
+
 @dataclass(slots=True)
 class Course:
     """One rollout. Its devices' evidence is kept here, each a value that is replaced whole.
@@ -62,9 +71,7 @@ class Course:
     _moved: set[DeviceId] = field(default_factory=set)
     _learnt: set[DeviceId] = field(default_factory=set)
     _heard: dict[DeviceId, Reported] = field(default_factory=dict)
-    _seen: dict[DeviceId, tuple[DeviceState, Evidence | None, Seen]] = field(
-        default_factory=dict
-    )
+    _seen: dict[DeviceId, _Sight] = field(default_factory=dict)
     _clock_saved_s: float = 0.0
     _evidence_saved_s: float = 0.0
 
@@ -96,12 +103,13 @@ class Course:
     def look(self, at_s: float, devices: Mapping[DeviceId, DeviceState]) -> Looked:
         """See the whole fleet of the model as it is now."""
         model = self.rollout.model
-        fleet = {
+        # Anew, so that who is forgotten is not remembered here.
+        self._seen = {
             device: self._see(state)
             for device, state in devices.items()
             if state.info is not None and any(task.model == model for task in state.info.tasks)
         }
-        return Looked(at_s, fleet)
+        return Looked(at_s, {device: sight.seen for device, sight in self._seen.items()})
 
     def prepare(
         self,
@@ -177,24 +185,21 @@ class Course:
             self.evidence[device] = tell(replace(evidence, ota_order=order))
             self._heard.pop(device, None)
 
-    def _see(self, state: DeviceState) -> Seen:
+    def _see(self, state: DeviceState) -> _Sight:
         """See one device; what it reported last is taken in on the way."""
         device = state.device
         known = self._seen.get(device)
         evidence = self._take_reported(state) if device in self.rollout.members else None
-        if known is not None and known[0] is state and known[1] is evidence:
-            return known[2]
-        seen = self._look_at(state, evidence)
-        self._seen[device] = (state, evidence, seen)
-        return seen
+        if known is not None and known.state is state and known.evidence is evidence:
+            return known
+        return _Sight(state, evidence, self._look_at(state, evidence))
 
     def _take_reported(self, state: DeviceState) -> Evidence:
         device = state.device
         evidence = self.evidence.get(device, NOTHING)
         if state.reported is not None and self._heard.get(device) is not state.reported:
             self._heard[device] = state.reported
-            evidence = hear_reported(evidence, state.reported, self.versions)
-            self._keep(device, evidence)
+            self._keep(device, hear_reported(evidence, state.reported, self.versions))
         return self.evidence.get(device, NOTHING)
 
     def _look_at(self, state: DeviceState, evidence: Evidence | None) -> Seen:

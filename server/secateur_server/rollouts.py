@@ -76,6 +76,7 @@ class Rollouts:
         self._registry = registry
         self._replicas = replicas
         self._courses: dict[RolloutId, Course] = {}
+        self._under_way: list[Course] = []
         self._ota_orders: dict[DeviceId, tuple[int, int]] = {}
         self._unsaid: deque[RolloutId] = deque()
         self._version = -1
@@ -85,20 +86,16 @@ class Rollouts:
 
     def watches(self, device: DeviceId) -> bool:
         """Say whether a device's telemetry matters to a rollout that we act for."""
-        return self._replicas.leads and any(
-            course.watches(device) for course in self._courses.values()
-        )
+        return self._replicas.leads and any(each.watches(device) for each in self._under_way)
 
     @property
     def are_under_way(self) -> bool:
         """Whether we act for a rollout that has not ended."""
-        return self._replicas.leads and any(
-            not course.rollout.has_ended for course in self._courses.values()
-        )
+        return self._replicas.leads and bool(self._under_way)
 
     def observe(self, device: DeviceId, telemetry: Telemetry) -> None:
         """Take a device's newest telemetry into account."""
-        for course in self._courses.values():
+        for course in self._under_way:
             course.observe(device, telemetry)
 
     def hear_ota(self, device: DeviceId, ota: Ota) -> None:
@@ -109,7 +106,7 @@ class Rollouts:
         if not is_known and len(self._ota_orders) >= MAX_ORDERS:
             return
         self._ota_orders[device] = order
-        for course in self._courses.values():
+        for course in self._under_way:
             course.hear_ota(device, ota)
 
     def forget_device(self, device: DeviceId) -> None:
@@ -188,6 +185,7 @@ class Rollouts:
         moved = frozenset[DeviceId]()
         for course, stepped in superseded:
             moved |= self._hold(course, stepped, Change(stepped.rollout))
+        self._derive()
         self._forget_oldest()
         return self.describe(name), moved
 
@@ -281,10 +279,10 @@ class Rollouts:
                     self._registry.note_stable(model, effect.target.version)
                 case Replan():
                     moved |= effect.devices
-        self._derive_moved()
+        self._derive()
         return moved
 
-    def _derive_moved(self) -> None:
+    def _derive(self) -> None:
         moved: dict[ModelName, dict[DeviceId, Published]] = {}
         for course in sorted(
             self._courses.values(), key=lambda each: each.rollout.started_at_s
@@ -295,6 +293,9 @@ class Rollouts:
             if ours:
                 moved.setdefault(model, {}).update(ours)
         self.moved = moved
+        self._under_way = [
+            each for each in self._courses.values() if not each.rollout.has_ended
+        ]
 
     def _plan(self, name: RolloutId, asked: StartRollout, at_s: float) -> Rollout:
         stable = self.stable.get(asked.model)
@@ -347,7 +348,7 @@ class Rollouts:
         self._unsaid.extend({*self._courses, *courses})
         self._courses = courses
         self._read_stable()
-        self._derive_moved()
+        self._derive()
 
     def _look_up_stable(self) -> None:
         """Let models that were published since begin with the version noted for them."""
