@@ -122,6 +122,8 @@ class WaveStatus(Message):
     bad: Counter = 0
     expired: Counter = 0
     """Took too long; they catch up by themselves once the new version is the stable one."""
+    unsuited: Counter = 0
+    """The version was not made for their hardware; they keep the old one."""
     back: Counter = 0
     """Of those that must not have the new version: no longer run it."""
 

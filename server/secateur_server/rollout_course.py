@@ -219,6 +219,7 @@ class Course:
             is_on_target=evidence.on_target,
             is_judged=verdict.is_complete,
             objection=verdict.objection,
+            is_unsuited=evidence.is_unsuited,
         )
 
     def _keep(self, device: DeviceId, evidence: Evidence) -> None:

@@ -25,6 +25,7 @@ from secateur_server.core.rollout import (
     Step,
     Superseded,
     changed_devices,
+    held_back,
     step,
     wants_target,
 )
@@ -217,6 +218,18 @@ def test_with_approval_each_wave_waits_and_one_approval_opens_one_wave() -> None
     assert fleet.look(60).state is RolloutState.SUCCEEDED
 
 
+def test_a_device_that_the_version_was_not_made_for_keeps_the_old_one() -> None:
+    fleet = Fleet(begin())
+    others = {name for name in NAMES if class_of(name) == "pi-3"} | {canary()}
+    fleet.faults = {name: {"is_unsuited": True, "is_proven": False} for name in others}
+    rollout = fleet.look(120)
+    assert rollout.state is RolloutState.SUCCEEDED
+    stands = {name: each.stand for name, each in rollout.members.items()}
+    assert {name for name, each in stands.items() if each is Stand.UNSUITED} == others
+    assert held_back(rollout) == others
+    assert fleet.most_changed[0] == 1
+
+
 def test_half_of_a_hardware_class_is_enough_to_halt_a_wave_of_many() -> None:
     fleet = Fleet(begin(waves=("100%",), gates=RolloutGates(max_bad_ratio=0.5)))
     thirds = [name for name in NAMES if class_of(name) == "pi-3"]
@@ -257,6 +270,7 @@ seen_states: st.SearchStrategy[dict[str, object]] = st.fixed_dictionaries(
         "is_on_target": st.booleans(),
         "is_judged": st.booleans(),
         "objection": st.sampled_from([None, None, None, SLOW]),
+        "is_unsuited": st.sampled_from([False, False, False, True]),
     }
 )
 looks = st.builds(
@@ -316,7 +330,7 @@ def test_rule_4_no_wave_opens_beyond_a_failed_gate(
         for wave in range(len(rollout.plan.waves)):
             ours = [each for each in rollout.members.values() if each.wave == wave]
             bad = sum(each.stand is Stand.BAD for each in ours)
-            taken = sum(each.stand is not Stand.EXPIRED for each in ours)
+            taken = sum(each.stand not in {Stand.EXPIRED, Stand.UNSUITED} for each in ours)
             if bad > rollout.plan.gates.max_bad_ratio * taken:
                 assert rollout.has_ended
                 assert rollout.state is not RolloutState.SUCCEEDED

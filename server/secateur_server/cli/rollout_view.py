@@ -29,7 +29,7 @@ from secateur_server.adapters.operator import OperatorClient
 from secateur_server.errors import ServerError
 from secateur_server.transfers import Total, Transfers
 
-COUNTS = ("waiting", "told", "soaking", "good", "bad", "expired", "back")
+COUNTS = ("waiting", "told", "soaking", "good", "bad", "expired", "unsuited", "back")
 
 REDRAW_S = 0.5
 """How often bars move, seconds."""
@@ -173,7 +173,7 @@ def _bars(status: RolloutStatus, transfers: Transfers) -> Progress:
 
 def settled(wave: WaveStatus) -> int:
     """Say how many of a wave's devices nothing more is expected of."""
-    return wave.good + wave.bad + wave.expired
+    return wave.good + wave.bad + wave.expired + wave.unsuited
 
 
 def transfer_words(total: Total) -> str:

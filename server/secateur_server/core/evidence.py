@@ -59,6 +59,9 @@ OWN_FAULTS = frozenset(
 """Reasons that speak against the version. The others (a link that broke, a battery, a budget)
 speak of the moment: the device tries again, until the rollout's deadline."""
 
+UNSUITED = frozenset({"unsupported_hardware"})
+"""Reasons that say that a version was not made for this device."""
+
 FAILED = frozenset({UpdateState.FAILED, UpdateState.REJECTED, UpdateState.ROLLED_BACK})
 
 
@@ -114,6 +117,7 @@ class Evidence:
         contradictions: Messages in a row that tell otherwise.
         ota_order: Of the last update message that was taken; (-1, -1): none.
         objection: What speaks against the version whatever is measured.
+        is_unsuited: The version was not made for this device.
     """
 
     is_told: bool = False
@@ -126,6 +130,7 @@ class Evidence:
     contradictions: int = 0
     ota_order: tuple[int, int] = (-1, -1)
     objection: Objection | None = None
+    is_unsuited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +195,15 @@ def hear_ota(evidence: Evidence, ota: Ota, versions: Versions) -> Evidence:
     evidence = replace(evidence, ota_order=order)
     if not evidence.is_told or evidence.objection is not None:
         return evidence
-    failed = next((each for each in ota.updates if _is_own_fault(each, versions)), None)
-    if failed is None:
-        return evidence
-    detail = f"level {failed.level} {failed.state}: {failed.reason} {failed.detail}".rstrip()
-    return replace(evidence, objection=Objection(Gate.UPDATE, detail[:200]))
+    for update in ota.updates:
+        if not _is_of_target(update, versions):
+            continue
+        if update.reason in UNSUITED:
+            return replace(evidence, is_unsuited=True)
+        if update.state in FAILED and update.reason in OWN_FAULTS:
+            detail = f"level {update.level} {update.state}: {update.reason} {update.detail}"
+            return replace(evidence, objection=Objection(Gate.UPDATE, detail[:200].rstrip()))
+    return evidence
 
 
 def tell(evidence: Evidence) -> Evidence:
@@ -202,13 +211,18 @@ def tell(evidence: Evidence) -> Evidence:
     return replace(evidence, is_told=True)
 
 
-def _is_own_fault(update: Update, versions: Versions) -> bool:
-    if update.model != versions.target.model or update.digest is None:
+def _is_of_target(update: Update, versions: Versions) -> bool:
+    """Say whether an update is to the new version.
+
+    One that failed before the ladder was read names no artifact; it speaks of the new
+    version only if it says that this was not made for the device.
+    """
+    if update.model != versions.target.model:
         return False
-    if _level_of(versions.stable, update.digest) is not None:
-        return False
-    is_ours = _level_of(versions.target, update.digest) is not None
-    return is_ours and update.state in FAILED and update.reason in OWN_FAULTS
+    if update.digest is None:
+        return update.reason in UNSUITED
+    is_old = _level_of(versions.stable, update.digest) is not None
+    return not is_old and _level_of(versions.target, update.digest) is not None
 
 
 def _contradict(evidence: Evidence) -> Evidence:

@@ -20,7 +20,7 @@ always give the same effects.
                   |                   +-- objection -----+---------> BAD <----------+
                   +----- too long ----+------------------+--> EXPIRED
 
-Rule 1: everything that affects a transition lives in this file; what a device's evidence says
+Rule 1: every transition is in this file; what a device's evidence says
 is `verdict`'s.
 Rule 2: the target is wanted of a device only while the rollout has not ended and the device is
 TOLD, SOAKING or GOOD. So a BAD or EXPIRED device goes back at once, and all do on a halt.
@@ -34,23 +34,21 @@ Rule 7: a look shows all there is, so a lost one costs nothing; what an operator
 changes nothing the second time.
 Rule 8: a device is taken once per wave; again only where a wave has nothing to show for itself
 and nobody else is left to try.
-Rule 9: a device on which the target was BAD keeps the old version when the others succeed,
-until another rollout takes it.
+Rule 9: a device on which the target was BAD, or that it was not made for, keeps the old version
+when the others succeed, until another rollout takes it. The latter, UNSUITED, counts for
+nothing and against nobody; two of a class, and nobody else, speak for all of the class.
 Rule 10: a rollout halts when more than the allowed share of a wave is BAD, or more than half of
 a wave's devices of one hardware class, which may be a small part of the wave.
 """
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from typing import assert_never
 
-from secateur_protocols.ids import DeviceId, ModelName
-from secateur_protocols.rollout import ENDED, RolloutId, RolloutPlan, RolloutState
-from secateur_protocols.state import LadderRef
+from secateur_protocols.ids import DeviceId
+from secateur_protocols.rollout import RolloutPlan, RolloutState
 from secateur_server.core import cohort
-from secateur_server.core.evidence import Objection
 from secateur_server.core.rollout_event import (
     Approved,
     Effect,
@@ -63,6 +61,19 @@ from secateur_server.core.rollout_event import (
     Resumed,
     Seen,
     Superseded,
+)
+from secateur_server.core.rollout_state import (
+    FRUITLESS,
+    SETTLED,
+    VACANT,
+    Member,
+    Rollout,
+    Stand,
+    changed_devices,
+    held_back,
+    may_run_target,
+    must_go_back,
+    wants_target,
 )
 
 __all__ = [
@@ -90,92 +101,19 @@ __all__ = [
 ]
 """With what this module defines, the whole machine: its callers need no other."""
 
-MIN_BAD_OF_CLASS = 2
-"""Bad devices of one hardware class that speak for the class; a single one may be broken."""
+MIN_OF_CLASS = 2
+"""Devices of one hardware class that speak for it; a single one may be broken, or lie."""
 
 MAX_LOOK_S = 5.0
 """Of the time between two looks, no more than this counts as watched, seconds."""
 
 
-class Stand(StrEnum):
-    """Where a device of a rollout stands."""
-
-    WAITING = "waiting"
-    TOLD = "told"
-    SOAKING = "soaking"
-    GOOD = "good"
-    BAD = "bad"
-    EXPIRED = "expired"
-
-
-SETTLED = frozenset({Stand.GOOD, Stand.BAD, Stand.EXPIRED})
-FRUITLESS = frozenset({Stand.BAD, Stand.EXPIRED})
 AFTER = {
     Stand.WAITING: Stand.TOLD,
     Stand.TOLD: Stand.SOAKING,
     Stand.SOAKING: Stand.GOOD,
 }
 """Where a device that does well goes next."""
-
-CHANGED = frozenset({Stand.TOLD, Stand.SOAKING, Stand.GOOD})
-"""Where the target is wanted (rule 2)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
-    """One device of a rollout.
-
-    Attributes:
-        wave: That took it.
-        hardware_class: Devices of one are alike.
-        since_s: When it came to where it stands, by the rollout's clock.
-        objection: Why it is BAD.
-        is_back: Does not run the target, by its last word.
-    """
-
-    wave: int
-    hardware_class: str
-    stand: Stand = Stand.WAITING
-    since_s: float
-    objection: Objection | None = None
-    is_back: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rollout:
-    """All that a rollout remembers.
-
-    Attributes:
-        stable: What devices had before; ``target`` what they get.
-        wave: That is open, from 0.
-        resumes: Where `Resumed` leads to.
-        approved: Waves before this one may open without asking.
-        clock_s: How long it has been watched (rule 6).
-        seen_at_s: UTC of the last look, seconds since 1970.
-        warnings: What the versions' manifests say, for people.
-        members: Whom it has taken.
-    """
-
-    rollout: RolloutId
-    model: ModelName
-    stable: LadderRef
-    target: LadderRef
-    plan: RolloutPlan
-    state: RolloutState = RolloutState.WATCHING
-    reason: str = ""
-    wave: int = 0
-    resumes: RolloutState = RolloutState.WATCHING
-    approved: int = 1
-    clock_s: float = 0.0
-    seen_at_s: float
-    started_at_s: float
-    warnings: tuple[str, ...] = ()
-    members: Mapping[DeviceId, Member] = field(default_factory=dict)
-
-    @property
-    def has_ended(self) -> bool:
-        """Say whether nothing follows."""
-        return self.state in ENDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,39 +134,6 @@ def step(before: Rollout, event: Event) -> Step:
     if moved:
         effects.append(Replan(moved))
     return Step(after, tuple(effects))
-
-
-def wants_target(rollout: Rollout, device: DeviceId) -> bool:
-    """Say whether a device is to run the target because of this rollout (rule 2)."""
-    member = rollout.members.get(device)
-    return not rollout.has_ended and member is not None and member.stand in CHANGED
-
-
-def may_run_target(rollout: Rollout, member: Member) -> bool:
-    """Say whether a device of a rollout has the target, or may keep it (rules 2 and 9)."""
-    if rollout.state is RolloutState.SUCCEEDED:
-        return member.stand is not Stand.BAD
-    return not rollout.has_ended and member.stand in CHANGED
-
-
-def must_go_back(rollout: Rollout, member: Member) -> bool:
-    """Say whether a device was let go by its rollout."""
-    is_let_go = rollout.has_ended or member.stand in FRUITLESS
-    return is_let_go and not may_run_target(rollout, member)
-
-
-def held_back(rollout: Rollout) -> frozenset[DeviceId]:
-    """Give the devices that keep the old version although the target is stable (rule 9)."""
-    if rollout.state is not RolloutState.SUCCEEDED:
-        return frozenset()
-    return frozenset(name for name, each in rollout.members.items() if each.stand is Stand.BAD)
-
-
-def changed_devices(rollout: Rollout) -> frozenset[DeviceId]:
-    """Give the devices that are to run the target because of this rollout."""
-    if rollout.has_ended:
-        return frozenset()
-    return frozenset(name for name, each in rollout.members.items() if each.stand in CHANGED)
 
 
 def _advance(rollout: Rollout, event: Event) -> Rollout:  # noqa: PLR0911 - one per event
@@ -287,7 +192,7 @@ def _look(rollout: Rollout, looked: Looked) -> Rollout:
         return _turn(rollout, RolloutState.HALTED, failure)
     if rollout.state is not RolloutState.WATCHING:
         return rollout
-    return _close_wave(_enrol(rollout, looked.fleet))
+    return _close_wave(_enrol(_pass_over(rollout, looked.fleet), looked.fleet))
 
 
 def _watch_return(rollout: Rollout, fleet: Mapping[DeviceId, Seen]) -> Rollout:
@@ -320,8 +225,10 @@ def _with_members(rollout: Rollout, members: Mapping[DeviceId, Member]) -> Rollo
 
 def _follow_member(rollout: Rollout, member: Member, seen: Seen | None) -> Member:
     member = _note_back(member, seen)
-    if member.stand in {Stand.BAD, Stand.EXPIRED}:
+    if member.stand in FRUITLESS:
         return member
+    if seen is not None and seen.is_unsuited and member.stand is not Stand.WAITING:
+        return _place(rollout, member, Stand.UNSUITED)
     if seen is not None and seen.objection is not None and member.stand is not Stand.WAITING:
         bad = replace(member, objection=seen.objection)
         return _place(rollout, bad, Stand.BAD)
@@ -376,7 +283,7 @@ def _failure(rollout: Rollout) -> str | None:
     limit = rollout.plan.gates.max_bad_ratio
     for device, member in rollout.members.items():
         groups = ((member.wave, ""), (member.wave, member.hardware_class))
-        if member.stand is not Stand.EXPIRED:
+        if member.stand not in VACANT:
             taken.update(groups)
         if member.objection is not None:
             told = f"{device}: {member.objection.gate}: {member.objection.detail}"
@@ -384,7 +291,7 @@ def _failure(rollout: Rollout) -> str | None:
                 bad.setdefault(group, []).append(told)
     for group in sorted(bad):
         count, size = len(bad[group]), taken[group]
-        is_much = count > size / 2 and count >= MIN_BAD_OF_CLASS if group[1] else False
+        is_much = count > size / 2 and count >= MIN_OF_CLASS if group[1] else False
         if is_much or (not group[1] and count > limit * size):
             of_class = f", class {group[1]}" if group[1] else ""
             return f"{count} of {size} bad in wave {group[0]}{of_class}; {min(bad[group])}"
@@ -405,11 +312,7 @@ def _enrol(rollout: Rollout, fleet: Mapping[DeviceId, Seen]) -> Rollout:
         ]
     if not free:
         return rollout
-    taken = [
-        device
-        for device, member in rollout.members.items()
-        if member.stand is not Stand.EXPIRED
-    ]
+    taken = [device for device, member in rollout.members.items() if member.stand not in VACANT]
     chosen = cohort.choose(
         rollout.rollout,
         rollout.plan.waves[rollout.wave],
@@ -419,16 +322,37 @@ def _enrol(rollout: Rollout, fleet: Mapping[DeviceId, Seen]) -> Rollout:
     )
     if not chosen:
         return rollout
-    joined = {
-        device: Member(
-            wave=rollout.wave,
-            hardware_class=fleet[device].hardware_class,
-            since_s=rollout.clock_s,
-            is_back=not fleet[device].is_on_target,
-        )
-        for device in chosen
-    }
+    joined = {device: _member(rollout, fleet[device], Stand.WAITING) for device in chosen}
     return replace(rollout, members={**rollout.members, **joined})
+
+
+def _member(rollout: Rollout, seen: Seen, stand: Stand) -> Member:
+    return Member(
+        wave=rollout.wave,
+        hardware_class=seen.hardware_class,
+        stand=stand,
+        since_s=rollout.clock_s,
+        is_back=not seen.is_on_target,
+    )
+
+
+def _pass_over(rollout: Rollout, fleet: Mapping[DeviceId, Seen]) -> Rollout:
+    """Take those of a class that the target is not made for as UNSUITED, untried (rule 9)."""
+    stands: dict[str, Counter[Stand]] = {}
+    for member in rollout.members.values():
+        stands.setdefault(member.hardware_class, Counter())[member.stand] += 1
+    unsuited = {
+        name
+        for name, counts in stands.items()
+        if counts[Stand.UNSUITED] >= MIN_OF_CLASS
+        and not counts.keys() & {Stand.SOAKING, Stand.GOOD, Stand.BAD}
+    }
+    joined = {
+        device: _member(rollout, seen, Stand.UNSUITED)
+        for device, seen in fleet.items()
+        if seen.hardware_class in unsuited and device not in rollout.members
+    }
+    return replace(rollout, members={**rollout.members, **joined}) if joined else rollout
 
 
 def _is_free(rollout: Rollout, device: DeviceId) -> bool:
@@ -461,9 +385,10 @@ def _close_wave(rollout: Rollout) -> Rollout:
 
 
 def _may_be_empty(rollout: Rollout, ours: list[Member], *, is_last: bool) -> bool:
-    """Say whether a wave in which nobody is GOOD may close: earlier ones had its share.
+    """Say whether a wave in which nobody is GOOD may close: there was nobody for it to take.
 
     The last one may also hold none but devices that are away.
     """
     is_known = any(member.stand is Stand.GOOD for member in rollout.members.values())
-    return is_known and (is_last or not ours)
+    has_none = all(member.stand is Stand.UNSUITED for member in ours)
+    return is_known and (is_last or has_none)

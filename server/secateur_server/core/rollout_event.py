@@ -21,6 +21,7 @@ class Seen:
         is_on_target: By its last word it runs the target.
         is_judged: All that can be compared has been.
         objection: What speaks against the target on it.
+        is_unsuited: The target was not made for it.
     """
 
     hardware_class: str
@@ -30,6 +31,7 @@ class Seen:
     is_on_target: bool = False
     is_judged: bool = False
     objection: Objection | None = None
+    is_unsuited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
