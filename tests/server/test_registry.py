@@ -100,3 +100,27 @@ def test_a_ladder_document_that_is_damaged_on_disk_is_left_out(tmp_path: Path) -
     registry.publish(write_ladder_dir(tmp_path / "kws", make_ladder(model="kws")))
     (tmp_path / "registry" / "models" / "kws" / "1.json").write_bytes(b"{")
     assert set(registry.latest()) == {"digits"}
+
+
+def test_the_first_version_is_the_stable_one_until_another_is_noted(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "registry")
+    first, second = (
+        registry.publish(write_ladder_dir(tmp_path / version, make_ladder(version=version)))
+        for version in "12"
+    )
+    assert registry.latest() == {"digits": second}
+    assert registry.stable() == {"digits": first}
+    assert registry.find("digits", "1") == first
+    assert registry.find("digits", "3") is None
+    registry.note_stable("digits", "2")
+    assert registry.stable() == {"digits": second}
+
+
+def test_a_registry_from_before_rollouts_begins_with_what_devices_had(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "registry")
+    for version in "12":
+        registry.publish(write_ladder_dir(tmp_path / version, make_ladder(version=version)))
+    (tmp_path / "registry" / "models" / "digits" / "stable").unlink()
+    assert registry.stable()["digits"].ladder.version == "2"
+    registry.publish(write_ladder_dir(tmp_path / "3", make_ladder(version="3")))
+    assert registry.stable()["digits"].ladder.version == "2"
