@@ -13,6 +13,7 @@ from secateur_server.pruning.allocation import (
     allocate,
     allowed_widths,
     uniform,
+    worthwhile,
 )
 
 
@@ -120,3 +121,30 @@ def test_a_budget_that_nothing_meets_says_what_is_possible() -> None:
     with pytest.raises(UnreachableBudgetError) as caught:
         allocate([Curve((8, 16), (1.0, 0.0))], Chain([16]), 0.1, [1.0])
     assert caught.value.least == pytest.approx(0.5)
+
+
+def test_widths_that_save_no_time_are_not_chosen_from() -> None:
+    curve = Curve((8, 16, 24, 32), (0.3, 0.2, 0.1, 0.0))
+
+    def in_tiles_of_16(group: int, widths: Sequence[int]) -> float:
+        return float(-(-widths[group] // 16))
+
+    (found,) = worthwhile([curve], in_tiles_of_16)
+    assert found == Curve((16, 32), (0.2, 0.0))
+
+
+def test_a_width_that_is_slower_than_a_wider_one_is_not_chosen_from() -> None:
+    curve = Curve((48, 56, 64), (0.2, 0.1, 0.0))
+    taken_us = {48: 4.4, 56: 5.4, 64: 4.6}
+    (found,) = worthwhile([curve], lambda group, widths: taken_us[widths[group]])
+    assert found.widths == (48, 64)
+
+
+def test_where_no_width_saves_anything_the_budget_is_out_of_reach_and_nothing_leaves() -> None:
+    class Flat:
+        def cost(self, widths: Sequence[int]) -> float:
+            return 1.0 - 0.0 * len(widths)
+
+    with pytest.raises(UnreachableBudgetError) as caught:
+        allocate([Curve((8, 16), (1.0, 0.0))], Flat(), 0.9, [1.0])
+    assert caught.value.least == 1.0

@@ -161,6 +161,7 @@ def prune(
         storing=_word(Storing, "encoding", encoding),
     )
     distillation = _distillation(distill, steps, augment, resume, seed)
+    notices: list[str] = []
     with progress_bar() as progress:
         request = PruneRequest(
             model_path=model_path,
@@ -177,10 +178,13 @@ def prune(
             model=model,
             version=version,
             progress=progress,
+            notice=notices.append,
         )
         ladder = run(request)
         if report is not None:
             _write_report(report, out, threads, progress)
+    for each in notices:
+        typer.echo(f"not as asked: {each}", err=True)
     if as_json:
         typer.echo(ladder.model_dump_json(exclude_none=True))
     else:

@@ -5,7 +5,7 @@ all widths together cost. The greedy way down takes, step by step, the move that
 least for what it saves; then groups trade places where that loses less.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +24,9 @@ SMALL = 32
 NARROWEST_RATIO = 0.125
 """No group keeps less: beyond that a block is better taken out as a whole."""
 
+LEAST_SAVED = 0.03
+"""Of the time of the operators around a group: less is noise of the measurement."""
+
 Widths = tuple[int, ...]
 """How many channels of each group stay."""
 
@@ -33,6 +36,10 @@ class CostModel(Protocol):
 
     def cost(self, widths: Sequence[int]) -> float:
         """Give the cost in units of the dense network's: 1 at full widths."""
+
+
+CostAround = Callable[[int, Sequence[int]], float]
+"""What the operators that make or read a group cost: by its number and all widths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,7 @@ class Curve:
 
 
 class UnreachableBudgetError(Exception):
-    """Even the narrowest widths cost more.
+    """Even the cheapest widths cost more.
 
     Attributes:
         least: What these cost, in units of the dense network's.
@@ -76,6 +83,42 @@ def curve_of(group: ChannelGroup, ranking: Ranking, widths: Sequence[int]) -> Cu
     lost = np.concatenate([[0.0], np.cumsum(ranking.errors)])
     losses = tuple(float(lost[min(group.size - width, len(lost) - 1)]) for width in widths)
     return Curve(tuple(widths), losses)
+
+
+def worthwhile(curves: Sequence[Curve], cost_around: CostAround) -> list[Curve]:
+    """Leave only widths that save something where the group is made and read.
+
+    Engines compute in tiles: often a narrower operator takes as long as the next wider one,
+    or longer. What counts is whether the width saves something while the other groups are
+    whole, or while they are half as wide.
+
+    Args:
+        curves: One per group.
+        cost_around: Gives the cost of the operators around a group at given widths of all.
+    """
+    whole = [curve.widths[-1] for curve in curves]
+    half = [_nearest(curve, 0.5) for curve in curves]
+    found = []
+    for k, curve in enumerate(curves):
+
+        def costs(width: int, k: int = k) -> tuple[float, ...]:
+            return tuple(
+                cost_around(k, (*others[:k], width, *others[k + 1 :]))
+                for others in (whole, half)
+            )
+
+        kept = [curve.widths[-1]]
+        least = costs(kept[0])
+        for width in reversed(curve.widths[:-1]):
+            now = costs(width)
+            if any(
+                each < (1 - LEAST_SAVED) * best for each, best in zip(now, least, strict=True)
+            ):
+                kept.append(width)
+                least = tuple(map(min, now, least))
+        kept.reverse()
+        found.append(Curve(tuple(kept), tuple(curve.loss(width) for width in kept)))
+    return found
 
 
 def uniform(curves: Sequence[Curve], model: CostModel, budget: float) -> Widths:
@@ -112,14 +155,14 @@ def allocate(
         weights: How much each group's losses count.
 
     Raises:
-        UnreachableBudgetError: The narrowest widths cost more.
+        UnreachableBudgetError: Where no narrower width saves anything more, they cost more.
     """
-    narrowest = tuple(curve.widths[0] for curve in curves)
-    if model.cost(narrowest) > budget:
-        raise UnreachableBudgetError(model.cost(narrowest))
     widths = tuple(curve.widths[-1] for curve in curves)
     while (cost := model.cost(widths)) > budget:
-        widths = _cheapest_move(curves, model, weights, widths, cost)
+        moved = _cheapest_move(curves, model, weights, widths, cost)
+        if moved == widths:
+            raise UnreachableBudgetError(cost)
+        widths = moved
     return _trade(curves, model, budget, weights, widths)
 
 
@@ -130,7 +173,10 @@ def _cheapest_move(
     widths: Widths,
     cost: float,
 ) -> Widths:
-    """Narrow one group, by one step or several, where it loses least for what it saves."""
+    """Narrow one group, by one step or several, where it loses least for what it saves.
+
+    Where nothing saves anything, all widths stay.
+    """
     best, best_price = widths, np.inf
     for k, curve in enumerate(curves):
         for width in curve.widths[: curve.widths.index(widths[k])]:
@@ -139,9 +185,6 @@ def _cheapest_move(
             lost = weights[k] * (curve.loss(width) - curve.loss(widths[k]))
             if saved > 0 and lost / saved < best_price:
                 best, best_price = moved, lost / saved
-    if best == widths:  # nothing saves anything: go on with the least loss
-        k = max(range(len(curves)), key=lambda j: widths[j] - curves[j].widths[0])
-        best = _with(widths, k, curves[k].widths[curves[k].widths.index(widths[k]) - 1])
     return best
 
 

@@ -67,27 +67,25 @@ class Budget:
 Shares = npt.NDArray[np.float64]
 """[groups + 1]: which share of an operator's channels each group has; the last: none has."""
 
-GRID = 8
-"""Prices are tabulated at so many steps between nothing and the whole operator."""
-
 
 @dataclass(frozen=True, slots=True)
 class Prices:
     """What each operator of a network costs at each of its sizes.
 
-    An operator's size is the share of its multiply-accumulates that is left; for one that
-    has none, the share of its channels.
-
     Attributes:
         rows: The operators, by their first output tensor.
         dense: [operators], in any unit.
-        shares: [operators, GRID + 1]: of that cost, what is left when the square root of
-            the size is 0, 1 / GRID, .. 1: that is, when all its widths have this share.
+        grid: Shares of an operator's inputs, and of its outputs, ascending to 1.
+        shares: [operators, grid, grid]: of its cost, what is left with such a share of its
+            inputs and of its outputs.
+        fixed: The share of the whole network's cost that stays whatever leaves.
     """
 
     rows: Mapping[int, int]
     dense: npt.NDArray[np.float64]
+    grid: npt.NDArray[np.float64]
     shares: npt.NDArray[np.float64]
+    fixed: float = 0.0
 
 
 class SumModel:
@@ -105,19 +103,38 @@ class SumModel:
         prices: Prices,
     ) -> None:
         rows = [prices.rows[each.outputs[0]] for each in graph.operators if each.outputs]
+        total = max(float(prices.dense.sum()), 1e-30)
         self._sizes = np.array([group.size for group in groups], float)
-        self._prices = prices.dense[rows] / max(float(prices.dense.sum()), 1e-30)
-        self._shares = prices.shares[rows]
+        self._prices = (1.0 - prices.fixed) * prices.dense[rows] / total
+        self._fixed = prices.fixed
+        self._shares, self._grid = prices.shares[rows], prices.grid
         self._inputs, self._outputs = operator_shares(graph, channels, groups)
+        self._touched = (self._inputs[:, :-1] > 0) | (self._outputs[:, :-1] > 0)
         self._rows = np.arange(len(rows))
 
     def cost(self, widths: Sequence[int]) -> float:
         """Give the cost in units of the dense network's."""
+        return self._fixed + float(self._costs(widths).sum())
+
+    def cost_around(self, group: int, widths: Sequence[int]) -> float:
+        """Give the cost of the operators that make or read one group."""
+        return float(self._costs(widths)[self._touched[:, group]].sum())
+
+    def _costs(self, widths: Sequence[int]) -> npt.NDArray[np.float64]:
+        """Give each operator's cost, between the grid's points in proportion."""
         kept = np.append(np.asarray(widths) / self._sizes, 1.0)
-        side = np.sqrt((self._inputs @ kept) * (self._outputs @ kept)).clip(0.0, 1.0) * GRID
-        low = np.minimum(side.astype(int), GRID - 1)
-        below, above = (self._shares[self._rows, k] for k in (low, low + 1))
-        return float(self._prices @ (below + (side - low) * (above - below)))
+        (i, u), (j, v) = self._place(self._inputs @ kept), self._place(self._outputs @ kept)
+        k, table = self._rows, self._shares
+        low = table[k, i, j] + v * (table[k, i, j + 1] - table[k, i, j])
+        high = table[k, i + 1, j] + v * (table[k, i + 1, j + 1] - table[k, i + 1, j])
+        return self._prices * (low + u * (high - low))
+
+    def _place(self, shares: Shares) -> tuple[npt.NDArray[np.intp], Shares]:
+        """Give the grid's point below each share, and how far it is to the next."""
+        at = np.searchsorted(self._grid, shares + 1e-9, "right") - 1
+        at = at.clip(0, len(self._grid) - 2)
+        way = (shares - self._grid[at]) / (self._grid[at + 1] - self._grid[at])
+        return at, way.clip(0.0, 1.0)
 
 
 def operator_shares(
@@ -154,17 +171,17 @@ def _shares(units: Ids, channels: Channels, groups: Sequence[ChannelGroup]) -> S
 
 def prices_of(graph: Graph, resource: Resource) -> Prices:
     """Price operators by their multiply-accumulates, or by the bytes of their parameters."""
-    side = np.linspace(0.0, 1.0, GRID + 1)
     operators = [each for each in graph.operators if each.outputs]
     # What mixes its inputs loses with both its widths; what does not has one width twice.
-    shares = [side**2 if is_linear(graph, each) else side**1 for each in operators]
+    both, one = np.array([[0.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 1.0], [0.0, 1.0]])
+    shares = [both if is_linear(graph, each) else one for each in operators]
     dense = [
         float(macs(graph, each))
         if resource is Resource.MACS
         else float(parameters(graph, each) * _item_bytes(graph, each))
         for each in operators
     ]
-    return Prices(rows_of(operators), np.array(dense), np.array(shares))
+    return Prices(rows_of(operators), np.array(dense), np.array([0.0, 1.0]), np.array(shares))
 
 
 def rows_of(operators: Sequence[Operator]) -> dict[int, int]:

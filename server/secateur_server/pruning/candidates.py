@@ -25,6 +25,7 @@ from secateur_server.pruning.memory import peak_memory_bytes
 from secateur_server.pruning.pareto import Merits, rungs
 from secateur_server.pruning.plan import PruningPlan
 from secateur_server.pruning.samples import Samples
+from secateur_server.pruning.sharing import share
 from secateur_server.pruning.sparse.twins import Storing, Twin, superfluous
 
 Progress = Callable[[float, str], None]
@@ -126,10 +127,10 @@ def judge(
         InputError: The engine refuses a candidate.
     """
     runners = [measurement.load(each.content, threads) for each in candidates]
-    outputs = []
-    for done, runner in enumerate(runners):
-        progress(done / len(runners), "measuring accuracy")
-        outputs.append(measurement.outputs(runner, evaluation))
+    outputs: list[npt.NDArray[np.float32]] = []
+    for found in share(lambda runner: measurement.outputs(runner, evaluation), runners):
+        progress(len(outputs) / len(runners), "measuring accuracy")
+        outputs.append(found)
     latencies = measurement.latencies(
         runners, evaluation.sample(0), lambda share: progress(share, "measuring latency")
     )

@@ -52,6 +52,21 @@ def divergence(
     return float(np.mean(each))
 
 
+def agreement(wanted: Values, found: Values, *, is_classifier: bool) -> float:
+    """Give the share of the samples that are answered alike, 0 to 1.
+
+    Args:
+        wanted: The original's outputs, real numbers, [n, *shape].
+        found: The narrower network's.
+        is_classifier: Whether the last axis holds one number per class; if not, the share
+            of the variance that is met.
+    """
+    if is_classifier:
+        return float((wanted.argmax(axis=-1) == found.argmax(axis=-1)).mean())
+    one, other = np.asarray(wanted, np.float64), np.asarray(found, np.float64)
+    return max(0.0, 1.0 - _one(one, other, is_probability=False))
+
+
 def _is_real(values: Values) -> bool:
     return bool(values.dtype.kind == "f")
 

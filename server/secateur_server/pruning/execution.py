@@ -6,8 +6,6 @@ stored shapes, so that no operator has to know of a batch; threads share the sam
 """
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,12 +14,10 @@ from ai_edge_litert.interpreter import Interpreter
 
 from secateur_server.pruning.alone import CannotRunError, build_alone, in_float
 from secateur_server.pruning.graph import Array, Graph, Operator, Tensor
+from secateur_server.pruning.sharing import WORKERS, share
 
 Values = npt.NDArray[Any]
 """One tensor of many samples, [n, *shape]."""
-
-WORKERS = 2
-"""Samples are shared among so many threads; the engine lets go of Python's lock."""
 
 _RELABELLING = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS"}
 """What only gives the same elements in the same order another shape."""
@@ -116,38 +112,32 @@ def _invoke(
 ) -> list[Values]:
     count = len(arrays[0])
     parts = np.array_split(np.arange(count), min(WORKERS, count))
-    jobs = [
-        _pool().submit(_invoke_part, model, [each[part] for each in arrays], shapes)
-        for part in parts
+    engines = [Interpreter(model_content=model, num_threads=1) for _ in parts]
+    for engine in engines:
+        engine.allocate_tensors()
+    made = [each["dtype"] for each in engines[0].get_output_details()]
+    results = [
+        np.empty((count, *shape), dtype) for shape, dtype in zip(shapes, made, strict=True)
     ]
-    done = [job.result() for job in jobs]
-    return [np.concatenate(pieces) for pieces in zip(*done, strict=True)]
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    """Keep the threads: starting them takes as long as a small operator."""
-    return ThreadPoolExecutor(WORKERS, thread_name_prefix="execution")
+    jobs = zip(engines, parts, strict=True)
+    list(share(lambda job: _invoke_part(job[0], job[1], arrays, results), jobs))
+    return results
 
 
 def _invoke_part(
-    model: bytes, arrays: Sequence[Values], shapes: Sequence[tuple[int, ...]]
-) -> list[Values]:
-    interpreter = Interpreter(model_content=model, num_threads=1)
-    interpreter.allocate_tensors()
-    feeds = [each["index"] for each in interpreter.get_input_details()]
-    wanted = interpreter.get_output_details()
-    results = [
-        np.empty((len(arrays[0]), *shape), detail["dtype"])
-        for shape, detail in zip(shapes, wanted, strict=True)
-    ]
-    for k in range(len(arrays[0])):
+    engine: Any,  # noqa: ANN401 - the engine has no types
+    part: npt.NDArray[np.intp],
+    arrays: Sequence[Values],
+    results: Sequence[Values],
+) -> None:
+    feeds = [each["index"] for each in engine.get_input_details()]
+    made = [each["index"] for each in engine.get_output_details()]
+    for k in part.tolist():
         for feed, array in zip(feeds, arrays, strict=True):
-            interpreter.set_tensor(feed, array[k])
-        interpreter.invoke()
-        for result, detail in zip(results, wanted, strict=True):
-            result[k] = interpreter.get_tensor(detail["index"])
-    return results
+            engine.set_tensor(feed, array[k])
+        engine.invoke()
+        for index, result in zip(made, results, strict=True):
+            result[k] = engine.get_tensor(index)
 
 
 def as_reals(tensor: Tensor, x: npt.NDArray[Any]) -> Array:

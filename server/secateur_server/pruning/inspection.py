@@ -35,6 +35,7 @@ from secateur_server.pruning.pruner import precision_of
 from secateur_server.pruning.rules import RULES
 from secateur_server.pruning.selection import free_groups
 from secateur_server.pruning.sensitivity import Curves, sensitivity
+from secateur_server.pruning.sharing import one_thread_each
 from secateur_server.pruning.sparse.storage import densified
 from secateur_server.pruning.task import Progress
 from secateur_server.pruning.teacher import Tick
@@ -81,7 +82,8 @@ def inspect_model(
     curves: Curves = {}
     samples = 0
     if calibration_path is not None:
-        curves, samples = sensitivity(source, graph, calibration_path, progress)
+        with one_thread_each():
+            curves, samples = sensitivity(source, graph, calibration_path, progress)
     operators = _operators(versions, channels, taken_s[0])
     return Facts(
         name=path.name,

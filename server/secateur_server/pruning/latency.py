@@ -7,27 +7,30 @@ stand in networks that are narrowed evenly.
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 
-from secateur_server.pruning.allocation import Curve
 from secateur_server.pruning.alone import CannotRunError, as_stored, build_alone
-from secateur_server.pruning.budget import GRID, Prices, operator_shares, rows_of
+from secateur_server.pruning.budget import Prices, Shares, operator_shares, rows_of
 from secateur_server.pruning.channels import ChannelGroup, Channels
 from secateur_server.pruning.graph import Graph, Operator
 from secateur_server.pruning.narrowing import everything, narrow
 from secateur_server.pruning.teacher import Tick
 
-SHARES = (1.0, 0.75, 0.5, 0.25)
-"""Widths at which operators are measured."""
+SHARES = (0.125, 0.25, 0.5, 0.75, 0.875, 1.0)
+"""Widths at which operators are measured: of inputs and of outputs."""
 
-ROUNDS = 5
+ROUNDS = 4
 """Each width runs once per round; the fastest round counts: others only disturb."""
 
-ROUND_S = 5e-4
+MOST = 1.5
+"""Slower when narrower happens, where tiles are cut badly; more than this is noise."""
+
+ROUND_S = 4e-4
 """How long one width of an operator runs in one round at least, seconds."""
 
 
@@ -35,38 +38,89 @@ def latency_prices(
     graph: Graph,
     channels: Channels,
     groups: Sequence[ChannelGroup],
-    curves: Sequence[Curve],
     threads: int,
     tick: Tick,
+    shares: Sequence[float] = SHARES,
 ) -> Prices:
-    """Measure every operator at several widths.
+    """Measure every operator at several widths of its inputs and of its outputs.
 
     Args:
         graph: The dense network.
         channels: Its channels.
         groups: Those that are narrowed.
-        curves: What widths each may have.
         threads: Of the engine.
         tick: Told how far it is.
+        shares: The widths, ascending to 1.
 
     Returns:
         Seconds. An operator that does not run alone counts as free: it costs the same
         whatever leaves.
     """
-    narrowed, sides = _at_shares(graph, channels, groups, curves)
     operators = [each for each in graph.operators if each.outputs]
-    dense, tables = np.zeros(len(operators)), []
-    known: dict[Any, npt.NDArray[np.float64]] = {}
+    inputs, outputs = operator_shares(graph, channels, groups)
+    narrowing = _Narrowing(graph, channels, groups, inputs, outputs)
+    dense = np.zeros(len(operators))
+    tables = np.ones((len(operators), len(shares), len(shares)))
+    known: dict[Any, float] = {}
     for row, operator in enumerate(operators):
-        versions = [(each, each.operators[operator.index]) for each in narrowed]
-        looks = tuple(_signature(*version) for version in versions)
-        if looks not in known:
-            known[looks] = _time([_alone(*version) for version in versions], threads)
-        taken = known[looks]
-        dense[row] = taken[0]
-        tables.append(_tabulate(sides[:, row], taken))
+        versions = [
+            narrowing.at(row, operator, read, made) for read in shares for made in shares
+        ]
+        taken_s = _time_known(versions, operator.index, threads, known)
+        dense[row] = taken_s[-1]
+        if taken_s.all():
+            ratios = np.minimum(taken_s / dense[row], MOST)
+            tables[row] = ratios.reshape(tables[row].shape)
         tick((row + 1) / len(operators))
-    return Prices(rows_of(operators), dense, np.array(tables))
+    return Prices(rows_of(operators), dense, np.array(shares), tables)
+
+
+def _time_known(
+    versions: Sequence[Graph], index: int, threads: int, known: dict[Any, float]
+) -> npt.NDArray[np.float64]:
+    """Time one operator of several networks, those that look alike once."""
+    looks = [_signature(each, each.operators[index]) for each in versions]
+    new = {
+        look: _alone(each, each.operators[index])
+        for look, each in zip(looks, versions, strict=True)
+        if look not in known
+    }
+    known.update(zip(new, time_models([*new.values()], threads).tolist(), strict=True))
+    return np.array([known[look] for look in looks])
+
+
+class _Narrowing:
+    """Narrows one operator's inputs and outputs apart, where they are of different groups."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        channels: Channels,
+        groups: Sequence[ChannelGroup],
+        inputs: Shares,
+        outputs: Shares,
+    ) -> None:
+        self._graph, self._channels, self._groups = graph, channels, groups
+        self._inputs, self._outputs = inputs[:, :-1], outputs[:, :-1]
+        # A tensor without a storage has no channels: it costs nothing to narrow.
+        self._idle = tuple(replace(each, storage=-1, values=None) for each in graph.tensors)
+
+    def at(self, row: int, operator: Operator, read: float, made: float) -> Graph:
+        """Give a graph in which the operator has such shares of its inputs and outputs.
+
+        Of a group that it both reads and makes, the share that it makes is left.
+        """
+        stays = everything(self._channels)
+        for k, group in enumerate(self._groups):
+            share = made if self._outputs[row, k] > 0 else read
+            stays[group.channels[max(1, round(share * group.size)) :]] = False
+        used = {each for each in (*operator.inputs, *operator.outputs) if each >= 0}
+        used |= {self._graph.tensors[each].storage for each in used}
+        tensors = tuple(
+            each if each.index in used else idle
+            for each, idle in zip(self._graph.tensors, self._idle, strict=True)
+        )
+        return narrow(replace(self._graph, tensors=tensors), self._channels, stays)
 
 
 def operator_latencies(
@@ -89,45 +143,9 @@ def operator_latencies(
         versions = [(each, each.operators[index]) for each in graphs]
         looks = tuple(_signature(*version) for version in versions)
         if looks not in known:
-            known[looks] = _time([_alone(*version) for version in versions], threads)
+            known[looks] = time_models([_alone(*version) for version in versions], threads)
         found[:, index] = known[looks]
         tick((index + 1) / count)
-    return found
-
-
-def _at_shares(
-    graph: Graph,
-    channels: Channels,
-    groups: Sequence[ChannelGroup],
-    curves: Sequence[Curve],
-) -> tuple[list[Graph], npt.NDArray[np.float64]]:
-    """Narrow all groups evenly; give the networks, and each operator's side in each."""
-    inputs, outputs = operator_shares(graph, channels, groups)
-    narrowed, sides = [], []
-    for share in SHARES:
-        stays, kept = everything(channels), [1.0] * (len(groups) + 1)
-        for k, (group, curve) in enumerate(zip(groups, curves, strict=True)):
-            width = min(curve.widths, key=lambda each: abs(each - share * group.size))
-            stays[group.channels[width:]] = False
-            kept[k] = width / group.size
-        narrowed.append(narrow(graph, channels, stays) if share < 1 else graph)
-        sides.append(np.sqrt((inputs @ kept) * (outputs @ kept)))
-    return narrowed, np.array(sides)
-
-
-def _tabulate(
-    sides: npt.NDArray[np.float64], taken_s: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Bring measured shares onto the grid; below the narrowest, straight towards nothing."""
-    grid = np.linspace(0.0, 1.0, GRID + 1)
-    if taken_s[0] <= 0 or np.ptp(sides) == 0:
-        return np.ones(GRID + 1)
-    order = np.argsort(sides)
-    # Slower when narrower is noise, or a tile cut badly: never a reason to stay wide.
-    shares = np.maximum.accumulate(np.minimum(taken_s[order] / taken_s[0], 1.0))
-    found: npt.NDArray[np.float64] = np.interp(
-        grid, np.append(0.0, sides[order]), np.append(0.0, shares)
-    )
     return found
 
 
@@ -140,13 +158,15 @@ def _signature(graph: Graph, operator: Operator) -> Any:  # noqa: ANN401 - any h
     return operator.kind, shapes, said
 
 
-def _time(models: Sequence[bytes | None], threads: int) -> npt.NDArray[np.float64]:
-    """Give the seconds that each takes; 0 for all where one does not run."""
+def time_models(
+    models: Sequence[bytes | None], threads: int, rounds: int = ROUNDS
+) -> npt.NDArray[np.float64]:
+    """Give the seconds that each takes, in turns; 0 for all where one does not run."""
     runners = [_load(model, threads) for model in models]
     fastest = np.full(len(models), np.inf)
     if any(runner is None for runner in runners):
         return np.zeros(len(models))
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for k, runner in enumerate(runners):
             fastest[k] = min(fastest[k], _run(runner))
     return fastest if np.isfinite(fastest).all() else np.zeros(len(models))

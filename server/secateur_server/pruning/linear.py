@@ -219,17 +219,19 @@ def _gather(
     Returns:
         [n x positions, taps x taps x c].
     """
-    height, width = images.shape[1:3]
+    count, height, width, channels = images.shape
     inside = ((rows_at >= 0) & (rows_at < height))[:, :, None] & (
         (columns_at >= 0) & (columns_at < width)
     )[:, None, :]
-    found = images[
-        :,
-        rows_at.clip(0, height - 1)[:, :, None],
-        columns_at.clip(0, width - 1)[:, None, :],
-    ]
-    found = np.where(inside[None, ..., None], found, np.float32(0))
-    return found.reshape(len(images) * len(rows_at), -1)
+    outside = height * width
+    at = np.where(inside, rows_at[:, :, None] * width + columns_at[:, None, :], outside)
+    pixels = images.reshape(count, outside, channels)
+    if not inside.all():
+        pixels = np.concatenate([pixels, np.zeros((count, 1, channels), np.float32)], axis=1)
+    elif np.array_equal(at.ravel(), np.arange(outside)):
+        return pixels.reshape(-1, channels)
+    found: npt.NDArray[np.float32] = pixels.take(at.ravel(), axis=1)
+    return found.reshape(count * len(rows_at), -1)
 
 
 def _choose(count: int, wanted: int, seed: int) -> npt.NDArray[np.intp]:

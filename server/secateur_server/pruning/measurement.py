@@ -19,6 +19,12 @@ from secateur_server.pruning.samples import Rows, Samples
 ROUNDS = 30
 """Each level runs once per round, so that all see the machine's good and bad moments."""
 
+FEWEST_ROUNDS = 10
+"""After these it is over as soon as all medians are settled."""
+
+SETTLED = 0.01
+"""A median is settled when its error is at most so much of it, with 95 % confidence."""
+
 ROUND_S = 0.02
 """How long one level runs in one round at least, seconds."""
 
@@ -160,22 +166,45 @@ def latencies(
 ) -> list[Latency]:
     """Time all levels in turns on this machine, one sample at a time."""
     times_ms: list[list[float]] = [[] for _ in runners]
+    medians_ms: list[list[float]] = [[] for _ in runners]
     codes = runners[0].encode(sample)
     for runner in runners:
         for _ in range(3):
             runner(codes)
     for done in range(ROUNDS):
-        for runner, taken_ms in zip(runners, times_ms, strict=True):
-            until = time.perf_counter() + ROUND_S
-            while time.perf_counter() < until:
-                started = time.perf_counter()
-                runner(codes)
-                taken_ms.append((time.perf_counter() - started) * 1e3)
+        for k, runner in enumerate(runners):
+            taken_ms = _round(runner, codes)
+            times_ms[k] += taken_ms
+            medians_ms[k].append(float(np.median(taken_ms)))
         tick((done + 1) / ROUNDS)
+        if done + 1 >= FEWEST_ROUNDS and all(map(_is_settled, medians_ms)):
+            break
     return [
         _latency(taken_ms, runner.threads)
         for runner, taken_ms in zip(runners, times_ms, strict=True)
     ]
+
+
+def _round(runner: Runner, codes: Sequence[Rows]) -> list[float]:
+    """Run for one round, and give the milliseconds that each inference took."""
+    taken_ms: list[float] = []
+    until = time.perf_counter() + ROUND_S
+    while not taken_ms or time.perf_counter() < until:
+        started = time.perf_counter()
+        runner(codes)
+        taken_ms.append((time.perf_counter() - started) * 1e3)
+    return taken_ms
+
+
+def _is_settled(medians_ms: Sequence[float]) -> bool:
+    """Whether more rounds would hardly change the median of all.
+
+    The spread is taken from the quartiles, so that a few bad moments do not count; of
+    normal errors the median's own is 1.25 times the mean's.
+    """
+    low, middle, high = np.percentile(medians_ms, (25, 50, 75))
+    error = 1.96 * 1.25 * (high - low) / 1.35 / len(medians_ms) ** 0.5
+    return bool(error <= SETTLED * middle)
 
 
 def golden(runner: Runner, samples: Samples) -> tuple[Golden, bytes]:

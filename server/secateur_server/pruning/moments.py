@@ -1,15 +1,17 @@
 """Second moments of what linear operators see, summed up piece by piece."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from secateur_server.pruning.graph import Array
+from secateur_server.pruning.sharing import WORKERS, share
 
-CHUNK_BYTES = 1 << 27
-"""Of rows that are laid out at a time."""
+CHUNK_BYTES = 1 << 24
+"""Of rows that are laid out at a time: about what stays in the processor's cache."""
 
 Matrix = npt.NDArray[np.float64]
 
@@ -37,18 +39,64 @@ class Moments:
         self.xx += inputs.T @ inputs
         self.xy += inputs.T @ targets
 
+    def merge(self, other: Self) -> None:
+        """Take what others summed up into account."""
+        if not self.count:
+            self.x, self.y, self.xx, self.xy = other.x, other.y, other.xx, other.xy
+        elif other.count:
+            self.x += other.x
+            self.y += other.y
+            self.xx += other.xx
+            self.xy += other.xy
+        self.count += other.count
+
     def centred(self) -> tuple[Matrix, Matrix]:
         """Give the second moments about the means: of x with x, and of x with y."""
         mean = self.x / self.count
         return self.xx - np.outer(mean, self.x), self.xy - np.outer(mean, self.y)
 
 
-def pieces(samples: int, sample_bytes: int) -> Iterator[slice]:
-    """Cut samples into pieces whose rows fit into memory.
+class Sums(Protocol):
+    """Sums over rows."""
+
+    def merge(self, other: Self) -> None:
+        """Take what others summed up into account."""
+
+
+AnySums = TypeVar("AnySums", bound=Sums)
+
+
+def sum_up(
+    nothing: Callable[[], AnySums],
+    add: Callable[[AnySums, slice], None],
+    parts: Sequence[slice],
+) -> AnySums:
+    """Sum up over pieces of the samples, several at a time.
+
+    Args:
+        nothing: Makes a sum of nothing.
+        add: Adds a piece to a sum.
+        parts: The pieces.
+    """
+
+    def sum_some(mine: Sequence[slice]) -> AnySums:
+        sums = nothing()
+        for part in mine:
+            add(sums, part)
+        return sums
+
+    first, *others = share(sum_some, [parts[k::WORKERS] for k in range(WORKERS)])
+    for other in others:
+        first.merge(other)
+    return first
+
+
+def pieces(samples: int, sample_bytes: int) -> list[slice]:
+    """Cut samples into pieces: enough for all workers, and none too large for the cache.
 
     Args:
         samples: How many there are.
         sample_bytes: What the rows of one take.
     """
-    step = max(1, CHUNK_BYTES // max(sample_bytes, 1))
-    return (slice(k, min(k + step, samples)) for k in range(0, samples, step))
+    step = min(max(1, CHUNK_BYTES // max(sample_bytes, 1)), -(-samples // WORKERS))
+    return [slice(k, min(k + step, samples)) for k in range(0, samples, step)]

@@ -25,6 +25,7 @@ from secateur_server.pruning.plan import PruningPlan
 from secateur_server.pruning.precision import CannotQuantizeError, check_quantizer, int8_twin
 from secateur_server.pruning.replay import replaying
 from secateur_server.pruning.samples import Samples, check_apart, read_samples
+from secateur_server.pruning.sharing import one_thread_each
 from secateur_server.pruning.sparse.storage import densified, store_sparsely
 from secateur_server.pruning.sparse.twins import Storing, requirements
 from secateur_server.pruning.task import Options, Pruned, Task
@@ -49,6 +50,7 @@ class PruneRequest:
         allow_overlap: Whether samples may both calibrate and evaluate.
         model: Its name; ``None``: the file's.
         progress: Told the share that is done of a step, 0 to 1, and which step.
+        notice: Told what is not given as it was asked for, and why.
     """
 
     model_path: Path
@@ -65,6 +67,7 @@ class PruneRequest:
     model: str | None = None
     version: str = "1"
     progress: Callable[[float, str], None] = field(default=lambda _share, _what: None)
+    notice: Callable[[str], None] = field(default=lambda _text: None)
 
 
 def prune(request: PruneRequest) -> Ladder:
@@ -80,6 +83,14 @@ def prune(request: PruneRequest) -> Ladder:
         ServerError: The folder could not be written. In all three cases it is as before.
     """
     _check(request)
+    with one_thread_each():
+        ladder, files = _make(request)
+    _write(request.out_dir, files)
+    return ladder
+
+
+def _make(request: PruneRequest) -> tuple[Ladder, dict[str, bytes]]:
+    """Give the ladder, and the files of its folder by name."""
     method = replaying(request.plans) if request.plans else find_method(request.method)
     given = read_model(request.model_path)
     source, encoding = densified(given)
@@ -105,7 +116,7 @@ def prune(request: PruneRequest) -> Ladder:
     narrower = (improve(pruned, level) for level, pruned in enumerate(method(task), start=1))
     candidates = [dense, *(candidate for each in narrower for candidate in _candidates(each))]
     candidates, refused = _in_precisions(request, task, candidates)
-    judged = _judge(request, graph, candidates, evaluation)
+    judged = _judge(request, task, candidates, evaluation)
     name = request.model or _legal_name(request.model_path)
     ladder, files = write_down(
         judged,
@@ -114,9 +125,11 @@ def prune(request: PruneRequest) -> Ladder:
         version=request.version,
         threads=request.options.threads,
     )
-    files["report.json"] = _report((*judged.left_out, *refused), task)
-    _write(request.out_dir, files)
-    return ladder
+    unmet = [LeftOut(asked, why) for asked, why in task.left_out.items()]
+    for each in unmet:
+        request.notice(f"{each.rule}: {each.reason}")
+    files["report.json"] = _report((*unmet, *judged.left_out, *refused), task)
+    return ladder, files
 
 
 def _check(request: PruneRequest) -> None:
@@ -192,15 +205,18 @@ def _candidates(pruned: Pruned) -> Iterator[Candidate]:
 
 
 def _judge(
-    request: PruneRequest, graph: Graph, candidates: list[Candidate], evaluation: Samples
+    request: PruneRequest, task: Task, candidates: list[Candidate], evaluation: Samples
 ) -> Judged:
     distinct = list({each.content: each for each in reversed(candidates)}.values())[::-1]
     if len(distinct) == 1:
-        raise NothingToDoError(f"{request.method} takes nothing away: ask for more")
+        unmet = [f"{asked}: {why}" for asked, why in task.left_out.items()]
+        raise NothingToDoError(
+            "; ".join(unmet) or f"{request.method} takes nothing away: ask for more"
+        )
     judged = judge(
         distinct,
         evaluation,
-        is_classifier=is_classifier(graph, graph.outputs[0]),
+        is_classifier=is_classifier(task.graph, task.graph.outputs[0]),
         threads=request.options.threads,
         floor=request.floor,
         progress=request.progress,

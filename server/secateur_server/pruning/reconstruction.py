@@ -24,7 +24,7 @@ from secateur_server.pruning.linear import (
     rows,
     weights_of,
 )
-from secateur_server.pruning.moments import Matrix, Moments, pieces
+from secateur_server.pruning.moments import Matrix, Moments, pieces, sum_up
 from secateur_server.pruning.narrowing import Stays, narrow
 from secateur_server.pruning.quantization import Quantization
 from secateur_server.pruning.taps import TapMoments, is_depthwise, tap_rows
@@ -216,12 +216,14 @@ class _Run:
         """
         outputs = self._outputs(operator)
         per_sample, seed = self._teacher.per_sample[operator.outputs[0]], operator.outputs[0]
-        moments = Moments()
-        for part in pieces(len(seen), 4 * per_sample * sliced[0].size):
+
+        def add(moments: Moments, part: slice) -> None:
             now = rows(self.narrowed, operator, seen[part], per_sample, seed)
             wanted = self._teacher.target(operator, part)[:, outputs]
             moments.add(now, wanted if fit is None else fit.forgive(wanted, now))
-        return moments
+
+        parts = pieces(len(seen), 4 * per_sample * sliced[0].size)
+        return sum_up(Moments, add, parts)
 
     def _fit_taps(
         self, operator: Operator, seen: Values, sliced: Array
@@ -230,10 +232,15 @@ class _Run:
         per_sample = self._teacher.per_sample[operator.outputs[0]]
         taps = sliced.shape[1] * sliced.shape[2]
         multiplier = int(operator.options.depthMultiplier)
-        moments = TapMoments(taps, len(outputs) // multiplier, multiplier)
-        for part in pieces(len(seen), 4 * per_sample * sliced.size):
+
+        def nothing() -> TapMoments:
+            return TapMoments(taps, len(outputs) // multiplier, multiplier)
+
+        def add(moments: TapMoments, part: slice) -> None:
             now = tap_rows(self.narrowed, operator, seen[part], per_sample)
             moments.add(now, self._teacher.target(operator, part)[:, outputs])
+
+        moments = sum_up(nothing, add, pieces(len(seen), 4 * per_sample * sliced.size))
         return moments.solve(sliced, self._ridge)
 
     def _outputs(self, operator: Operator) -> Ids:

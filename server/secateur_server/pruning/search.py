@@ -10,11 +10,19 @@ Source:
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from secateur_server.pruning.allocation import CostModel, Curve, Widths, allocate, uniform
+from secateur_server.pruning.allocation import (
+    CostModel,
+    Curve,
+    UnreachableBudgetError,
+    Widths,
+    allocate,
+    uniform,
+)
 
 SPREAD = 0.7
 """How far a group's weight is moved: the standard deviation of its logarithm."""
@@ -85,7 +93,8 @@ class Search:
         tried: dict[Proposal, float] = {}
         self._try(tried, Proposal(allocate(self.curves, model, budget, self.weights), first))
         if count > 1:
-            self._try(tried, Proposal(uniform(self.curves, model, budget), first))
+            with suppress(UnreachableBudgetError):  # less is not always faster
+                self._try(tried, Proposal(uniform(self.curves, model, budget), first))
         for _ in range(4 * count):
             if len(tried) >= count:
                 break

@@ -1,5 +1,7 @@
 """Depthwise convolutions: each output is a linear map of the taps of one input channel."""
 
+from typing import Self
+
 import numpy as np
 import numpy.typing as npt
 
@@ -59,6 +61,14 @@ class TapMoments:
         self._y += wanted.sum(axis=0, dtype=np.float64)
         self._xx += by_channel @ by_channel.transpose(0, 2, 1)
         self._xy += by_channel @ np.ascontiguousarray(wanted.transpose(1, 0, 2))
+
+    def merge(self, other: Self) -> None:
+        """Take what others summed up into account."""
+        self.count += other.count
+        self._x += other._x
+        self._y += other._y
+        self._xx += other._xx
+        self._xy += other._xy
 
     def solve(self, weights: Array, ridge: float) -> tuple[Array, npt.NDArray[np.float32]]:
         """Fit weights and bias, with a pull towards the weights that are there.

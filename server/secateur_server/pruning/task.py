@@ -118,6 +118,8 @@ class Task:
         feeds: The calibration set, real numbers or codes by input tensor, [n, *shape].
         curves: By a group's name what it loses at each width: filled in by methods that
             rank groups, for the report.
+        left_out: By what was asked for, why it is not given as asked: filled in by
+            methods, told to the user.
     """
 
     source: Source
@@ -126,6 +128,7 @@ class Task:
     options: Options
     progress: Progress = field(default=lambda _share, _what: None)
     curves: dict[str, Curve] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def channels(self) -> Channels:

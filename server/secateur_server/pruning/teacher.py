@@ -22,7 +22,7 @@ from secateur_server.pruning.linear import (
     rows,
     weights_of,
 )
-from secateur_server.pruning.moments import Moments, pieces
+from secateur_server.pruning.moments import Moments, pieces, sum_up
 from secateur_server.pruning.taps import is_depthwise, tap_outputs, tap_rows
 
 Tick = Callable[[float], None]
@@ -125,25 +125,24 @@ def _note(
     )
     if weights is None:
         return
-    per_sample, made = teacher.per_sample[output], []
+    per_sample, made = teacher.per_sample[output], dict[int, Array]()
     is_taps = is_depthwise(graph, operator)
     is_read = not is_taps and has_movable_features(graph, channels, operator)
     matrix = None if is_taps else as_matrix(operator, weights)
-    moments = Moments()
-    row_bytes = 4 * int(np.prod(weights.shape[1:]))
-    for part in pieces(len(seen), row_bytes * per_sample):
+
+    def add(moments: Moments, part: slice) -> None:
         if matrix is None:
-            made.append(
-                tap_outputs(
-                    operator, tap_rows(graph, operator, seen[part], per_sample), weights
-                )
-            )
-            continue
+            laid = tap_rows(graph, operator, seen[part], per_sample)
+            made[part.start] = tap_outputs(operator, laid, weights)
+            return
         looked = rows(graph, operator, seen[part], per_sample, output)
-        made.append(looked @ matrix)
+        made[part.start] = looked @ matrix
         if is_read:
             moments.add(looked, np.zeros((len(looked), 0), np.float32))
-    targets = np.concatenate(made)
+
+    row_bytes = 4 * int(np.prod(weights.shape[1:]))
+    moments = sum_up(Moments, add, pieces(len(seen), row_bytes * per_sample))
+    targets = np.concatenate([made[start] for start in sorted(made)])
     teacher.targets[output] = targets if bias is None else targets + bias
     if is_read:
         teacher.moments[operator.index] = (moments.centred()[0] / moments.count).astype(

@@ -7,7 +7,7 @@ import numpy as np
 from secateur_server.pruning.execution import Frontier, Values
 from secateur_server.pruning.graph import Graph, Operator
 from secateur_server.pruning.linear import as_matrix, from_matrix, rows, weights_of
-from secateur_server.pruning.moments import Moments, pieces
+from secateur_server.pruning.moments import Moments, pieces, sum_up
 from secateur_server.pruning.sparse.roles import Role, role_of
 
 RIDGE = 1e-3
@@ -54,13 +54,16 @@ def _fit(
     weights = weights_of(original, before)
     if weights is None:
         return shifted
-    start, moments = as_matrix(before, weights).astype(np.float64), Moments()
+    start = as_matrix(before, weights).astype(np.float64)
     count = len(inputs[0])
     per_sample = max(1, MAX_ROWS // count)
-    for part in pieces(count, 4 * per_sample * len(start)):
+
+    def add(moments: Moments, part: slice) -> None:
         was = rows(original, before, inputs[0][part], per_sample, 0)
         now = rows(shifted, stem, inputs[1][part], per_sample, 0)
         moments.add(now, was @ start.astype(np.float32))
+
+    moments = sum_up(Moments, add, pieces(count, 4 * per_sample * len(start)))
     pull = RIDGE * float(np.trace(moments.xx)) / len(start) * np.eye(len(start))
     solved = np.linalg.solve(moments.xx + pull, moments.xy + pull @ start)
     fitted = from_matrix(stem, solved.astype(np.float64), weights)
