@@ -30,6 +30,9 @@ DIGITS = Path(__file__).resolve().parents[1] / "examples" / "digits"
 CONFIG = """\
 device = "footprint"
 state_dir = "{state}"
+[trust]
+accept_unsigned = true
+
 [broker]
 url = "{broker}"
 [transfer]

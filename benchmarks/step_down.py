@@ -27,6 +27,9 @@ from agent_footprint import commit_a_model
 CONFIG = """\
 device = "step-down"
 state_dir = "{folder}/running"
+[trust]
+accept_unsigned = true
+
 [broker]
 url = "mqtt://127.0.0.1:9"
 [http]

@@ -69,6 +69,9 @@ AGENT = """\
 site = "bench"
 device = "{profile}"
 state_dir = "{folder}/{profile}"
+[trust]
+accept_unsigned = true
+
 [broker]
 url = "mqtts://localhost:{port}"
 ca_file = "{folder}/broker.crt"

@@ -53,12 +53,14 @@ from secateur_agent.settings import (
     MqttSettings,
     TelemetryProfile,
     TelemetrySettings,
+    TrustSettings,
     read_settings,
 )
 from secateur_agent.transfer.channel import BlockChannel
 from secateur_agent.transfer.ledger import Ledger
 from secateur_agent.transfer.transfers import Transfers
 from secateur_agent.transfer.watch import Patience
+from secateur_agent.trust.trust import Trust
 from secateur_protocols.ids import ModelName
 from secateur_protocols.info import EngineInfo, Info, ModelTask
 
@@ -170,6 +172,7 @@ def _check(settings: AgentSettings) -> int:
     from secateur_agent.inference.sources import open_source  # noqa: PLC0415 - see above
 
     engine = find_engine(settings.engine.name)
+    _check_trust(settings.trust)
     for model in settings.models:
         if (source := lane_spec(model, settings.limits).source) is not None:
             open_source(source)
@@ -182,6 +185,19 @@ def _check(settings: AgentSettings) -> int:
         raise ConfigError(problem) from error
     sys.stdout.write(f"ok: {engine.name} {engine.version}, broker {parts.hostname}:{port}\n")
     return EXIT_OK
+
+
+def _check_trust(trust: TrustSettings) -> None:
+    if trust.accept_unsigned:
+        return
+    if trust.root is None:
+        problem = "trust.root is not set: no model can be installed on this device"
+        raise ConfigError(problem)
+    try:
+        trust.root.read_bytes()
+    except OSError as error:
+        problem = f"trust.root: cannot read {trust.root}: {error.strerror}"
+        raise ConfigError(problem) from error
 
 
 def run(settings: AgentSettings, host: Pipe | None = None) -> int:
@@ -208,6 +224,7 @@ def run(settings: AgentSettings, host: Pipe | None = None) -> int:
         updates=Updates(
             store,
             _transfers(settings, channel),
+            _trust(settings, sensors),
             settings.device,
             engine.name,
             settings.engine.threads,
@@ -263,6 +280,15 @@ def _transfers(settings: AgentSettings, channel: BlockChannel) -> Transfers:
             settings.state_dir / "transfer.json", int(budget_mb * 1e6) if budget_mb else None
         ),
         spread_s=transfer.spread_s,
+    )
+
+
+def _trust(settings: AgentSettings, sensors: Sensors) -> Trust:
+    return Trust(
+        settings.state_dir / "trust",
+        settings.trust.root,
+        hardware_class=sensors.hardware().hardware_class,
+        accepts_unsigned=settings.trust.accept_unsigned,
     )
 
 

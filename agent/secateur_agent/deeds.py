@@ -82,7 +82,7 @@ class Deeds:
             case swap.Resolve():
                 repository = self._repository(order, is_spread=True)
                 return swap.Resolved(
-                    deed.ticket, self._updates.resolve(deed.target, repository)
+                    deed.ticket, self._updates.resolve(order.model, deed.target, repository)
                 )
             case swap.Fetch():
                 progress = self._progress(order.model, deed)

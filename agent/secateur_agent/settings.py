@@ -238,6 +238,22 @@ class ResultSettings(_Section):
     """A longer file is renamed to ``.1``: twice this is what they take at most."""
 
 
+class TrustSettings(_Section):
+    """Whose signature lets a model be installed here."""
+
+    root: Path | None = None
+    """Root metadata that ``secateur keys init`` made. ``None``: nothing new is installed."""
+    accept_unsigned: bool = False
+    """Install whatever the broker says; for a laboratory."""
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Self:
+        if self.root is not None and self.accept_unsigned:
+            msg = "root and accept_unsigned contradict each other: leave one out"
+            raise ValueError(msg)
+        return self
+
+
 class ModelSettings(_Section):
     """One model the device runs."""
 
@@ -285,6 +301,7 @@ class AgentSettings(_Section):
     transfer: TransferSettings = TransferSettings()
     http: HttpSettings | None = None
     """``None``: no HTTP server."""
+    trust: TrustSettings = TrustSettings()
     models: Annotated[tuple[ModelSettings, ...], Field(min_length=1, max_length=16)]
     simulation: SimulationSettings | None = None
 

@@ -31,6 +31,7 @@ class ReasonCode(StrEnum):
     METADATA_EXPIRED = "metadata_expired"
     VERSION_FLOOR = "version_floor"
     UNSUPPORTED_ENGINE = "unsupported_engine"
+    UNSUPPORTED_HARDWARE = "unsupported_hardware"
     LOAD_FAILED = "load_failed"
     WARMUP_FAILED = "warmup_failed"
     GOLDEN_MISMATCH = "golden_mismatch"

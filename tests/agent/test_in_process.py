@@ -26,6 +26,9 @@ pytestmark = [pytest.mark.broker, pytest.mark.engine]
 CONFIG = """\
 device = "meter-7"
 state_dir = "{folder}/state"
+[trust]
+accept_unsigned = true
+
 [broker]
 url = "{broker}"
 [transfer]

@@ -18,6 +18,9 @@ AGENT_TOML = """\
 device = "{device}"
 state_dir = {state_dir}
 
+[trust]
+{trust}
+
 [broker]
 url = "{broker_url}"
 
@@ -56,6 +59,7 @@ class AgentProcess:
         more: str = "",
         model: str = "",
         device: str = "meter-7",
+        trust: str = "accept_unsigned = true",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.state_dir = folder / "state"
@@ -71,6 +75,7 @@ class AgentProcess:
                 period_s=period_s,
                 more=more,
                 model=model,
+                trust=trust,
             )
         )
         self._process: subprocess.Popen[bytes] | None = None

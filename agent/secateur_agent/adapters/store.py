@@ -152,6 +152,11 @@ class Store:
             update["previous_manifest"] = before
         self._write_record(model, record.model_copy(update=update))
 
+    def committed_ladder(self, model: ModelName) -> Digest | None:
+        """Name the ladder that serves after a restart."""
+        ladder = self._read_record(model).ladder
+        return ladder.digest if ladder is not None else None
+
     def refuse(self, model: ModelName, digest: Digest, count: int) -> None:
         """Remember how often an artifact failed; 0 forgets it.
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from secateur_agent.adapters.probing import run_probe
 from secateur_agent.adapters.store import Store
 from secateur_agent.core.swap import Artifact, Target
-from secateur_agent.errors import PermanentError, TransientError
+from secateur_agent.errors import AgentError, PermanentError, TransientError
 from secateur_agent.installed import EngineName
 from secateur_agent.probe_words import ProbeRequest
 from secateur_agent.transfer.port import Progress, Repository, blob_path, ignore
 from secateur_agent.transfer.transfers import Transfers
+from secateur_agent.trust.trust import Trust
 from secateur_protocols.errors import ProtocolError
-from secateur_protocols.ids import DeviceId, Digest
+from secateur_protocols.ids import DeviceId, Digest, ModelName
 from secateur_protocols.manifest import MAX_LADDER_BYTES
 from secateur_protocols.ota import ReasonCode
 from secateur_protocols.state import ProofOfRun
@@ -24,30 +25,52 @@ class Updates:
 
     store: Store
     transfers: Transfers
+    trust: Trust
     device: DeviceId
     engine: EngineName
     threads: int
     probe_memory_bytes: int | None
 
-    def resolve(self, target: Target, repository: Repository) -> Artifact:
+    def resolve(self, model: ModelName, target: Target, repository: Repository) -> Artifact:
         """Read the ladder, fetching it first if it is not held.
 
+        A level that is held, of a ladder that was accepted, needs no metadata. All else is
+        an installation, and takes current metadata that lists the ladder.
+
         Raises:
-            AgentError: It could not be brought, or names no such level.
+            AgentError: It may not be installed, could not be brought, or names no such level.
         """
         ref = target.ladder
         if ref.size_bytes > MAX_LADDER_BYTES:
             msg = f"a ladder of {ref.size_bytes} bytes"
             raise PermanentError(msg, ReasonCode.NO_SPACE)
+        if not (self.trust.has_accepted(model, ref) and self._holds_level(target)):
+            committed = self.store.committed_ladder(model)
+            self.trust.require(model, ref, repository, committed=committed)
         self._bring(ref.digest, ref.size_bytes, repository)
         try:
             ladder = self.store.read_ladder(ref)
         except ProtocolError as error:
             raise PermanentError(str(error), ReasonCode.LOAD_FAILED) from error
+        if (ladder.model, ladder.version) != (model, ref.version):
+            msg = f"the ladder is of {ladder.model} {ladder.version}, not {model} {ref.version}"
+            raise PermanentError(msg, ReasonCode.SIGNATURE_INVALID)
         if target.level >= len(ladder.levels):
             msg = f"the ladder has no level {target.level}"
             raise PermanentError(msg, ReasonCode.LOAD_FAILED)
         return Artifact(target, ladder.levels[target.level])
+
+    def _holds_level(self, target: Target) -> bool:
+        """Say whether nothing has to be brought; `verify` hashes what is there."""
+        try:
+            ladder = self.store.read_ladder(target.ladder)
+        except (AgentError, ProtocolError):
+            return False
+        if target.level >= len(ladder.levels):
+            return True  # refused without asking anybody
+        manifest = ladder.levels[target.level]
+        digests = (manifest.digest, manifest.golden.digest)
+        return all(self.store.blob_path(digest).exists() for digest in digests)
 
     def fetch(self, artifact: Artifact, repository: Repository, progress: Progress) -> None:
         """Bring the artifact and its golden inputs.

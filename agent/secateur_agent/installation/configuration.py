@@ -11,6 +11,10 @@ device = {device}
 site = {site}
 state_dir = "/var/lib/secateur"
 
+# Whose models run here: what 'secateur keys init' names on the server, copied to this place.
+[trust]
+root = "/etc/secateur/root.json"
+
 [broker]
 url = {url}
 {tls}

@@ -61,7 +61,7 @@ def publish(
     places = find_places(data, keys)
     sign = None
     if places.repository.is_signed:
-        sign = _signing(places, known_passphrases(passphrase_file), hardware or [])
+        sign = signing(places, known_passphrases(passphrase_file), hardware or [])
     elif not unsigned:
         raise InputError(
             f"{data} has no keys to sign with: make them with 'secateur keys init', or publish "
@@ -89,7 +89,7 @@ def publish(
             typer.echo(f"devices get it with: {command}")
 
 
-def _signing(
+def signing(
     places: "Places", passphrases: "Passphrases", hardware: list[str]
 ) -> "Callable[[Published], None]":
     """Open the key at once, and give what lists a ladder with it."""

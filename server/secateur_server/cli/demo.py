@@ -1,6 +1,7 @@
 """``secateur demo``."""
 
 import json
+import secrets
 import shutil
 import signal
 import tempfile
@@ -71,7 +72,6 @@ def _run(
     from secateur_server.demo.observer import Observer
     from secateur_server.demo.play import Play
     from secateur_server.demo.scenario import make_scenario
-    from secateur_server.registry.registry import Registry
 
     model_path, calibration, evaluation = _inputs(folder, model, data)
     typer.echo(f"pruning {model_path.name} into a ladder")
@@ -80,9 +80,9 @@ def _run(
     names = tuple(device.name for device in scenario.devices)
     topics = tuple(device_topic("demo", ANY, leaf) for leaf in (Leaf.TELEMETRY, Leaf.DESIRED))
     with Fleet(folder, prefer_amqtt=amqtt) as fleet:
-        Registry(folder / "server" / "registry").publish(folder / "ladder")
+        root = _publish_signed(folder / "ladder", folder)
         client = OperatorClient(fleet.broker_url, "demo", topics=topics)
-        fleet.start_agents(scenario, model=ladder.model, data=evaluation)
+        fleet.start_agents(scenario, model=ladder.model, data=evaluation, root=root)
         with _drawing(headless=headless) as draw:
             play = Play(
                 fleet, client, Observer(names), scenario, ladder, seconds=seconds, draw=draw
@@ -90,6 +90,25 @@ def _run(
             devices = play.run()
         client.close()
     return {"model": ladder.model, "levels": len(ladder.levels), "devices": devices}
+
+
+def _publish_signed(ladder_dir: Path, folder: Path) -> Path:
+    """Publish with keys that live as long as the demo, and name the root that devices get."""
+    from datetime import UTC, datetime
+
+    from secateur_server.cli.coordinator import signing
+    from secateur_server.registry.registry import Registry
+    from secateur_server.signing.ceremony import Plan, initialize
+    from secateur_server.signing.places import Places
+    from secateur_server.signing.sealed import Passphrases
+
+    places = Places(folder / "server", (folder / "keys",))
+    passphrase = secrets.token_urlsafe()
+    plan = Plan(root_keys=1, root_threshold=1)
+    initialize(places, plan, passphrase, datetime.now(UTC))
+    sign = signing(places, Passphrases([passphrase]), [])
+    Registry(folder / "server" / "registry").publish(ladder_dir, sign=sign)
+    return places.repository.folder / "1.root.json"
 
 
 def _inputs(folder: Path, model: Path | None, data: Path | None) -> tuple[Path, Path, Path]:

@@ -19,6 +19,9 @@ site = "demo"
 device = "{device.name}"
 state_dir = {state_dir}
 
+[trust]
+root = {root}
+
 [broker]
 url = "{broker}"
 
@@ -113,8 +116,8 @@ class Fleet:
         self._processes[0].close()
         self._processes[0].wait()
 
-    def start_agents(self, scenario: Scenario, *, model: str, data: Path) -> None:
-        """Start one agent per device of the scenario."""
+    def start_agents(self, scenario: Scenario, *, model: str, data: Path, root: Path) -> None:
+        """Start one agent per device of the scenario; all trust the same root."""
         for device in scenario.devices:
             path = self._folder / f"{device.name}.toml"
             path.write_text(
@@ -123,6 +126,7 @@ class Fleet:
                     broker=self.broker_url,
                     model=model,
                     rate_hz=scenario.rate_hz,
+                    root=json.dumps(str(root.resolve())),
                     state_dir=json.dumps(str(self._folder / device.name)),
                     data=json.dumps(str(data.resolve())),
                     overrides=json.dumps(str(self._overrides(device.name))),

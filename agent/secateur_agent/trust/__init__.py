@@ -1,0 +1,1 @@
+"""What this device may install: verified against signed metadata, from a pinned root on."""
