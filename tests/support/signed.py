@@ -29,7 +29,8 @@ class SignedRegistry:
     def __post_init__(self) -> None:
         self.places = Places(self.folder / "server", (self.folder / "keys",))
         self.registry = Registry(self.places.data / "registry")
-        ceremony.initialize(self.places, self.plan, PASSPHRASE, self.now)
+        if not self.places.repository.is_signed:
+            ceremony.initialize(self.places, self.plan, PASSPHRASE, self.now)
 
     @property
     def metadata_dir(self) -> Path:

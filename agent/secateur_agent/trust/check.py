@@ -197,14 +197,20 @@ def _read_root(path: Path) -> bytes:
 
 
 def _unreachable(request: CheckRequest, now: datetime, detail: str) -> Verdict:
-    """Say that what is held has expired, if it has: that is what the fleet should know."""
+    """Say that what is held has expired, if it has: that is what the fleet should know.
+
+    A device without network whose clock is wrong cannot know; then it has.
+    """
     verdict = Verdict(reason=ReasonCode.CONNECTION_LOST, detail=detail, is_unreachable=True)
     with contextlib.suppress(exceptions.RepositoryError, OSError, exceptions.StorageError):
         path = Path(request.metadata_dir, "timestamp.json")
         held = Metadata[Timestamp].from_bytes(path.read_bytes()).signed
-        if held.is_expired(now):
-            expired = f"the metadata held expired at {held.expires:%Y-%m-%d}, and {detail}"
-            return Verdict(reason=ReasonCode.METADATA_EXPIRED, detail=expired)
+        expired = f"the metadata held holds until {held.expires:%Y-%m-%d}"
+        if not request.is_clock_believed:
+            expired = f"the clock is wrong, {expired}"
+        if held.is_expired(now) or not request.is_clock_believed:
+            detail = f"{expired}, and {detail}"
+            return Verdict(reason=ReasonCode.METADATA_EXPIRED, detail=detail)
     return verdict
 
 
@@ -246,4 +252,3 @@ def _lower(kind: int, limit: int) -> None:
     _, hard = resource.getrlimit(kind)
     limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.setrlimit(kind, (limit, hard))
-

@@ -101,10 +101,12 @@ class Trust:
             raise PermanentError(msg, ReasonCode.SIGNATURE_INVALID)
         with self._lock:
             known = self._memory.accepted(model)
+            clock, floor = self._clock(), self._memory.floor()
             request = CheckRequest(
                 root_path=str(self._root_path),
                 metadata_dir=str(self._memory.metadata_dir),
-                now=max(self._clock(), self._memory.floor()).isoformat(),
+                now=max(clock, floor).isoformat(),
+                is_clock_believed=clock >= floor,
                 model=model,
                 ladder=ladder,
                 hardware_class=self._hardware_class,

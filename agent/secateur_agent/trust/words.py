@@ -31,6 +31,8 @@ class CheckRequest(Message):
     """What was verified before: where rollback is noticed from."""
     now: str
     """ISO 8601, UTC: the device's clock, or its floor where that is later."""
+    is_clock_believed: bool
+    """Whether ``now`` is the clock's: else what is held may be older than it seems."""
     model: ModelName
     ladder: LadderRef
     hardware_class: Words
