@@ -126,6 +126,7 @@ def _add_service_commands(commands: "argparse._SubParsersAction[_Parser]") -> No
     install.add_argument("--model", nargs="+", default=["digits"], help="names, likewise")
     install.add_argument("--enroll", help="where to ask for a certificate, https://host:port")
     install.add_argument("--token", help="with which to ask")
+    install.add_argument("--root", type=Path, help="root.json, whose models may run here")
     install.add_argument("--no-start", action="store_true", help="do not start it now")
     text = "stop the service and remove all that belongs to it, models included"
     commands.add_parser("uninstall", help=text, description=text)
@@ -155,6 +156,7 @@ def _belong(options: argparse.Namespace) -> int:
             models=options.model,
             enroll_url=options.enroll,
             token=options.token,
+            root=options.root,
         )
         done = service.install(wanted, start=not options.no_start)
     sys.stdout.write(f"{done}\n")

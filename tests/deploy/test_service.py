@@ -34,7 +34,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 def fleet(machine: SystemdMachine, digits_ladder: Path, tmp_path: Path) -> SystemdMachine:
     """Let a coordinator with a broker of its own run on the machine, with one ladder."""
     data, ready = str(tmp_path / "data"), str(tmp_path / "ready.json")
-    machine.check(OPERATOR, "publish", str(digits_ladder), "--data", data)
+    keys = ["--keys", str(tmp_path / "keys"), "--data", data]
+    secret = tmp_path / "passphrase"
+    secret.write_text("correct horse battery\n")
+    keys += ["--passphrase-file", str(secret)]
+    machine.check(OPERATOR, "keys", "init", *keys)
+    machine.check(OPERATOR, "publish", str(digits_ladder), *keys)
     serve = [OPERATOR, "serve", "--data", data, "--ready-file", ready]
     machine.check("systemd-run", "--unit=coordinator", *serve)
     wait_until(lambda: machine.run("test", "-e", ready).returncode == 0, timeout_s=WAIT_S)
@@ -48,8 +53,9 @@ def install(machine: SystemdMachine, distributions: Path, *options: str) -> str:
 
 
 @pytest.fixture
-def service(fleet: SystemdMachine, distributions: Path) -> SystemdMachine:
+def service(fleet: SystemdMachine, distributions: Path, tmp_path: Path) -> SystemdMachine:
     options = ["--device", "meter-7", "--broker", "mqtt://127.0.0.1:1883"]
+    options += ["--root", str(tmp_path / "data" / "registry" / "metadata" / "1.root.json")]
     assert "installed and started" in install(fleet, distributions, *options)
     wait_until(lambda: serves(fleet), timeout_s=WAIT_S)
     wait_until(lambda: '"ladder":{' in fleet.run("cat", RECORD).stdout, timeout_s=WAIT_S)

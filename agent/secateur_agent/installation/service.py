@@ -32,6 +32,7 @@ UNIT_PATH = Path("/etc/systemd/system") / UNIT
 DROP_INS_PATH = Path("/etc/systemd/system") / f"{UNIT}.d"
 CONFIG_DIR = Path("/etc/secateur")
 CONFIG_PATH = CONFIG_DIR / "agent.toml"
+ROOT_PATH = CONFIG_DIR / "root.json"
 CREDENTIALS_DIR = CONFIG_DIR / "credentials"
 CREDENTIALS = ("device.pem", "fleet-ca.crt")
 STATE_DIR = Path("/var/lib/secateur")
@@ -53,6 +54,8 @@ class Wanted:
     enroll_url: str | None = None
     """Where to ask for a certificate, with ``token``. ``None``: none is asked for."""
     token: str | None = None
+    root: Path | None = None
+    """Root metadata to trust, put where the configuration looks for it."""
 
 
 def install(wanted: Wanted, *, start: bool) -> str:
@@ -72,6 +75,8 @@ def install(wanted: Wanted, *, start: bool) -> str:
     """
     _need_root()
     _write_configuration(wanted)
+    if wanted.root is not None:
+        _pin(wanted.root)
     read_settings(CONFIG_PATH)
     _make_user()
     shutil.chown(CONFIG_PATH, group=USER)
@@ -135,6 +140,15 @@ def _write_configuration(wanted: Wanted) -> None:
         renew_url=wanted.enroll_url,
     )
     write_atomically(CONFIG_PATH, text.encode())
+
+
+def _pin(root: Path) -> None:
+    try:
+        content = root.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read the root {root}: {error.strerror}") from error
+    write_atomically(ROOT_PATH, content)
+    ROOT_PATH.chmod(0o644)
 
 
 def _make_user() -> None:

@@ -15,7 +15,7 @@ from secateur_agent.errors import AgentError, PermanentError, TransientError
 from secateur_agent.transfer.transfers import Transfers
 from secateur_agent.transfer.watch import Patience
 from secateur_agent.trust.memory import RELEASED_AT, TrustMemory
-from secateur_agent.trust.trust import Trust
+from secateur_agent.trust.trust import Trust, utc_now
 from secateur_protocols.ota import ReasonCode
 from secateur_protocols.trust import MAX_METADATA_BYTES
 from secateur_server.core.coordinator import Published
@@ -42,9 +42,9 @@ class Bench:
         self.state_dir = folder / "device"
         self.trust = self.make_trust()
 
-    def make_trust(self, **options: Callable[[], datetime]) -> Trust:
+    def make_trust(self, clock: Callable[[], datetime] = utc_now) -> Trust:
         root = self.owner.root_path
-        return Trust(self.state_dir, root, hardware_class=CLASS, **options)
+        return Trust(self.state_dir, root, hardware_class=CLASS, clock=clock)
 
     def publish(
         self, version: str, *, by: SignedRegistry | None = None, hardware: tuple[str, ...] = ()
