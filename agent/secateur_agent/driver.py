@@ -112,6 +112,8 @@ class Driver:
         self._happenings.after(self._period_s, self._end_period)
         self._happenings.after(RECONCILE_S, self._reconcile)
         self._happenings.after(PRESSURE_S, self._watch_pressure)
+        if self._manager.feed_s is not None:
+            self._happenings.after(self._manager.feed_s, self._feed_watchdog)
         try:
             self._loop()
         finally:
@@ -270,6 +272,13 @@ class Driver:
     def _publish(self, leaf: Leaf, message: Message) -> None:
         if self._broker is not None:
             self._broker.publish(leaf, message)
+
+    def _feed_watchdog(self) -> None:
+        """Say that this loop turns, the network's does, and inference makes progress."""
+        if self._manager.feed_s is not None:
+            self._happenings.after(self._manager.feed_s, self._feed_watchdog)
+        if self._supervisor.is_well and self._broker is not None and self._broker.is_turning():
+            self._manager.alive()
 
     def _watch_pressure(self) -> None:
         self._happenings.after(PRESSURE_S, self._watch_pressure)

@@ -63,6 +63,14 @@ class Supervisor:
         """Whether there is a process now."""
         return self._inference is not None
 
+    @property
+    def is_well(self) -> bool:
+        """Whether the process obeys, or is knowingly being started again.
+
+        One that stays silent after it was killed cannot be mended from here.
+        """
+        return self._inference is None or monotonic_s() < self._silent_from_s + 2 * WATCH_S
+
     def start(self, start: StartInference) -> None:
         """Start the process now, and whenever it has died."""
         self._start = start

@@ -114,6 +114,7 @@ class EnergyMeter:
     """The energy counters of the processor's packages, where they can be read."""
 
     def __init__(self, folder: Path = RAPL) -> None:
+        # One colon is a package; two are its parts, which it counts too.
         zones = [
             path for path in sorted(folder.glob("intel-rapl:*")) if path.name.count(":") == 1
         ]

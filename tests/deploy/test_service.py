@@ -119,6 +119,31 @@ def test_a_service_that_is_killed_comes_back_and_serves(service: SystemdMachine)
         wait_until(lambda: serves(service), timeout_s=WAIT_S)
 
 
+def test_a_control_process_that_stands_still_is_started_again_by_the_watchdog(
+    service: SystemdMachine,
+) -> None:
+    folder = f"/etc/systemd/system/{UNIT}.d"
+    drop_in = f"mkdir -p {folder} && printf '[Service]\\nWatchdogSec=3\\n' > {folder}/w.conf"
+    service.check(
+        "sh", "-c", f"{drop_in} && systemctl daemon-reload && systemctl restart {UNIT}"
+    )
+    wait_until(lambda: serves(service), timeout_s=WAIT_S)
+    before = service.shows(UNIT, "MainPID", "NRestarts")
+    service.check("kill", "-STOP", before["MainPID"])
+    service.wait_for(UNIT, ActiveState="active", SubState="running", NRestarts="1")
+    wait_until(lambda: serves(service), timeout_s=WAIT_S)
+    assert "Watchdog timeout" in service.journal(UNIT)
+
+
+def test_an_inference_process_that_stands_still_is_replaced(service: SystemdMachine) -> None:
+    stopped = service.check("pgrep", "-f", "secateur_agent.inference").split()
+    service.check("kill", "-STOP", *stopped)
+    # By the agent itself: sooner than by the watchdog, and connections to the broker stay.
+    wait_until(lambda: serves(service), timeout_s=WAIT_S)
+    assert service.shows(UNIT, "NRestarts")["NRestarts"] == "0"
+    assert not set(stopped) & set(service.check("pgrep", "-f", "secateur_agent.inf").split())
+
+
 def test_after_a_power_cut_the_service_serves_at_boot_without_a_coordinator(
     service: SystemdMachine,
 ) -> None:

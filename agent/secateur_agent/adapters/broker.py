@@ -4,6 +4,7 @@ import contextlib
 import random
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -126,6 +127,11 @@ class Broker:
                 said.wait_for_publish(timeout=2.0)
         self._client.disconnect()
         self._client.loop_stop()
+
+    def is_turning(self) -> bool:
+        """Say whether the network's loop still runs, connected or not."""
+        name = f"paho-mqtt-client-{self._device}"
+        return any(thread.name == name for thread in threading.enumerate())
 
     def publish(self, leaf: Leaf, message: Message) -> None:
         """Send on one of our leaves. Without a connection QoS 0 is dropped, QoS 1 waits."""
