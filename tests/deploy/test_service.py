@@ -2,11 +2,13 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from support import systemd_machine
 from support.systemd_machine import SystemdMachine
 from support.waiting import wait_until
 
@@ -25,25 +27,21 @@ OURS = (
 )
 RECORD = "/var/lib/secateur/models/digits.json"
 """Names what is committed, once it is."""
+PASSPHRASE = "a passphrase of tests"  # noqa: S105 - of nothing real
 WAIT_S = 120.0
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-@pytest.fixture
-def fleet(machine: SystemdMachine, digits_ladder: Path, tmp_path: Path) -> SystemdMachine:
+def publish_and_serve(machine: SystemdMachine, ladder: Path, folder: Path) -> None:
     """Let a coordinator with a broker of its own run on the machine, with one ladder."""
-    data, ready = str(tmp_path / "data"), str(tmp_path / "ready.json")
-    keys = ["--keys", str(tmp_path / "keys"), "--data", data]
-    secret = tmp_path / "passphrase"
-    secret.write_text("correct horse battery\n")
-    keys += ["--passphrase-file", str(secret)]
-    machine.check(OPERATOR, "keys", "init", *keys)
-    machine.check(OPERATOR, "publish", str(digits_ladder), *keys)
+    data, ready = str(folder / "data"), str(folder / "ready.json")
+    keys = ["--keys", str(folder / "keys"), "--data", data]
+    for command in (["keys", "init", *keys], ["publish", str(ladder), *keys]):
+        machine.check("env", f"SECATEUR_PASSPHRASE={PASSPHRASE}", OPERATOR, *command)
     serve = [OPERATOR, "serve", "--data", data, "--ready-file", ready]
     machine.check("systemd-run", "--unit=coordinator", *serve)
     wait_until(lambda: machine.run("test", "-e", ready).returncode == 0, timeout_s=WAIT_S)
-    return machine
 
 
 def install(machine: SystemdMachine, distributions: Path, *options: str) -> str:
@@ -52,14 +50,36 @@ def install(machine: SystemdMachine, distributions: Path, *options: str) -> str:
     return machine.check("sh", INSTALLER, *source, *options)
 
 
+def make_device(machine: SystemdMachine, distributions: Path, folder: Path) -> None:
+    root = str(folder / "data" / "registry" / "metadata" / "1.root.json")
+    options = ["--device", "meter-7", "--broker", "mqtt://127.0.0.1:1883", "--root", root]
+    assert "installed and started" in install(machine, distributions, *options)
+    wait_until(lambda: serves(machine), timeout_s=WAIT_S)
+    wait_until(lambda: '"ladder":{' in machine.run("cat", RECORD).stdout, timeout_s=WAIT_S)
+
+
+@pytest.fixture(scope="module")
+def installed(
+    distributions: Path, digits_ladder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SystemdMachine]:
+    """Install a device once, beside a coordinator; tests leave it installed."""
+    if (why := systemd_machine.why_not()) is not None:
+        pytest.skip(f"no systemd of our own: {why}")
+    folder = tmp_path_factory.mktemp("service")
+    with SystemdMachine(folder / "machine") as machine:
+        publish_and_serve(machine, digits_ladder, folder)
+        make_device(machine, distributions, folder)
+        yield machine
+
+
 @pytest.fixture
-def service(fleet: SystemdMachine, distributions: Path, tmp_path: Path) -> SystemdMachine:
-    options = ["--device", "meter-7", "--broker", "mqtt://127.0.0.1:1883"]
-    options += ["--root", str(tmp_path / "data" / "registry" / "metadata" / "1.root.json")]
-    assert "installed and started" in install(fleet, distributions, *options)
-    wait_until(lambda: serves(fleet), timeout_s=WAIT_S)
-    wait_until(lambda: '"ladder":{' in fleet.run("cat", RECORD).stdout, timeout_s=WAIT_S)
-    return fleet
+def service(installed: SystemdMachine) -> SystemdMachine:
+    """Give the device as it is after an installation, whatever the test before did."""
+    installed.check("rm", "-rf", f"/etc/systemd/system/{UNIT}.d")
+    installed.check("systemctl", "daemon-reload")
+    installed.check("systemctl", "restart", UNIT)
+    wait_until(lambda: serves(installed), timeout_s=WAIT_S)
+    return installed
 
 
 def serves(machine: SystemdMachine) -> bool:
@@ -93,8 +113,11 @@ def presence(machine: SystemdMachine) -> str:
 
 
 def test_a_device_is_installed_infers_is_upgraded_and_leaves_no_trace(
-    service: SystemdMachine, distributions: Path
+    machine: SystemdMachine, distributions: Path, digits_ladder: Path, tmp_path: Path
 ) -> None:
+    service = machine
+    publish_and_serve(service, digits_ladder, tmp_path)
+    make_device(service, distributions, tmp_path)
     service.wait_for(UNIT, ActiveState="active", SubState="running", NRestarts="0")
     wait_until(lambda: "digits level" in _status(service), timeout_s=WAIT_S)
     settings = "/etc/secateur/agent.toml"
@@ -144,15 +167,6 @@ def test_an_inference_process_that_stands_still_is_replaced(service: SystemdMach
     assert not set(stopped) & set(service.check("pgrep", "-f", "secateur_agent.inf").split())
 
 
-def test_after_a_power_cut_the_service_serves_at_boot_without_a_coordinator(
-    service: SystemdMachine,
-) -> None:
-    service.cut_power()
-    service.boot()
-    service.wait_for(UNIT, ActiveState="active", SubState="running")
-    wait_until(lambda: serves(service), timeout_s=WAIT_S)
-
-
 def test_a_service_that_is_stopped_says_so(service: SystemdMachine) -> None:
     wait_until(lambda: presence(service) == "online", timeout_s=WAIT_S)
     service.check("systemctl", "stop", UNIT)
@@ -170,6 +184,15 @@ def test_the_service_is_confined(service: SystemdMachine) -> None:
     assert int(status["Uid"].split()[0]) != 0
     sensed = service.check("curl", "-s", "http://127.0.0.1:8000/metrics")
     assert "secateur_" in sensed
+
+
+def test_after_a_power_cut_the_service_serves_at_boot_without_a_coordinator(
+    service: SystemdMachine,
+) -> None:
+    service.cut_power()
+    service.boot()  # without a coordinator: nothing starts it
+    service.wait_for(UNIT, ActiveState="active", SubState="running")
+    wait_until(lambda: serves(service), timeout_s=WAIT_S)
 
 
 def _status(machine: SystemdMachine) -> str:
