@@ -24,7 +24,7 @@ from secateur_agent.adapters.files import write_atomically
 from secateur_agent.errors import ConfigError, SystemToolError
 
 TIMEOUT_S = 20.0
-MAX_ANSWER_BYTES = 65_536
+MAX_ANSWER_BYTES = 1 << 20
 PRIVATE = 0o600
 
 
@@ -96,6 +96,16 @@ def enroll(url: str, token: str, credentials: Credentials) -> None:
     context = ssl.create_default_context(cadata=authority.decode())
     answer = _ask(url, "/enroll", context, body=credentials.request(), token=token)
     credentials.take(answer, authority)
+
+
+def fetch_root(url: str, credentials: Credentials) -> bytes:
+    """Bring the root whose models may run here, from the authority that is trusted already.
+
+    Raises:
+        ConfigError: It has none.
+        SystemToolError: No answer; try again.
+    """
+    return _ask(url, "/root.json", ssl.create_default_context(cafile=credentials.authority))
 
 
 def renew(url: str, held: ssl.SSLContext, authority: bytes, new: Credentials) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from secateur_agent.adapters.identity import Identity, lifetime
-from secateur_agent.credentials import Credentials, enroll
+from secateur_agent.credentials import Credentials, enroll, fetch_root
 from secateur_agent.errors import ConfigError, SystemToolError
 from secateur_agent.settings import BrokerSettings
 from secateur_server.adapters.embedded_broker import find_mosquitto
@@ -65,6 +65,18 @@ def test_a_token_brings_a_certificate_of_the_name_it_was_made_for(
     ssl.create_default_context(cafile=credentials.authority).load_cert_chain(
         credentials.certificate
     )
+
+
+def test_the_root_comes_from_the_authority_that_is_trusted(
+    authority: FleetAuthority, server: str, credentials: Credentials
+) -> None:
+    enroll(server, token(authority), credentials)
+    with pytest.raises(ConfigError, match="there is none"):
+        fetch_root(server, credentials)
+    folder = authority.folder.parent / "registry" / "metadata"
+    folder.mkdir(parents=True)
+    (folder / "1.root.json").write_bytes(b"the root")
+    assert fetch_root(server, credentials) == b"the root"
 
 
 def test_a_token_is_good_for_one_device_alone(

@@ -21,7 +21,7 @@ from importlib import resources
 from pathlib import Path
 
 from secateur_agent.adapters.files import write_atomically
-from secateur_agent.credentials import Credentials, enroll
+from secateur_agent.credentials import Credentials, enroll, fetch_root
 from secateur_agent.errors import ConfigError, SystemToolError
 from secateur_agent.installation.configuration import first_configuration
 from secateur_agent.settings import read_settings
@@ -55,7 +55,7 @@ class Wanted:
     """Where to ask for a certificate, with ``token``. ``None``: none is asked for."""
     token: str | None = None
     root: Path | None = None
-    """Root metadata to trust, put where the configuration looks for it."""
+    """Root metadata to trust. ``None``: what is there, or what the authority gives."""
 
 
 def install(wanted: Wanted, *, start: bool) -> str:
@@ -75,8 +75,6 @@ def install(wanted: Wanted, *, start: bool) -> str:
     """
     _need_root()
     _write_configuration(wanted)
-    if wanted.root is not None:
-        _pin(wanted.root)
     read_settings(CONFIG_PATH)
     _make_user()
     shutil.chown(CONFIG_PATH, group=USER)
@@ -84,6 +82,7 @@ def install(wanted: Wanted, *, start: bool) -> str:
     _make_credentials()
     if wanted.enroll_url is not None:
         enroll(wanted.enroll_url, wanted.token or "", Credentials(CREDENTIALS_DIR))
+    _pin_root(wanted)
     _write_unit()
     _run("systemctl", "daemon-reload")
     if not start:
@@ -142,13 +141,19 @@ def _write_configuration(wanted: Wanted) -> None:
     write_atomically(CONFIG_PATH, text.encode())
 
 
-def _pin(root: Path) -> None:
-    try:
-        content = root.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read the root {root}: {error.strerror}") from error
-    write_atomically(ROOT_PATH, content)
-    ROOT_PATH.chmod(0o644)
+def _pin_root(wanted: Wanted) -> None:
+    """Trust what the operator gives, else what the authority that made the token gives."""
+    if wanted.root is not None:
+        try:
+            content = wanted.root.read_bytes()
+        except OSError as error:
+            msg = f"cannot read the root {wanted.root}: {error.strerror}"
+            raise ConfigError(msg) from error
+    elif wanted.enroll_url is not None and not ROOT_PATH.exists():
+        content = fetch_root(wanted.enroll_url, Credentials(CREDENTIALS_DIR))
+    else:
+        return
+    write_atomically(ROOT_PATH, content, mode=0o644)
 
 
 def _make_user() -> None:

@@ -1,6 +1,7 @@
 """Certificates by HTTPS: the first one for a token, the next one for the one before.
 
     GET  /fleet-ca.crt     the authority's certificate; a device checks it by its token
+    GET  /root.json        the root whose models devices may run, where there is one
     POST /enroll           a request (PEM), with `Authorization: Bearer TOKEN`
     POST /renew            a request (PEM), over TLS with the certificate that is to be renewed
 
@@ -23,6 +24,7 @@ from secateur_server.adapters.files import write_atomically
 from secateur_server.enrolment.authority import FleetAuthority
 from secateur_server.enrolment.tokens import TokenRefusedError, Tokens
 from secateur_server.errors import InputError, ServerError
+from secateur_server.signing.places import Places
 
 log = logging.getLogger("secateur.enrolment")
 
@@ -85,6 +87,9 @@ class _Server(http.server.ThreadingHTTPServer):
         super().__init__(address, _Handler)
         self.authority = authority
         self.tokens = Tokens(authority.folder, authority.fingerprint)
+        # A device walks from the first to the newest by itself.
+        folder = Places(authority.folder.parent).repository.folder
+        self.root_path = folder / "1.root.json"
         self.now = now
         self._context = context
         self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
@@ -116,10 +121,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     sys_version = ""
 
     def do_GET(self) -> None:
-        if self.path != "/fleet-ca.crt":
-            self.send_error(404)
-            return
-        self._answer(self.server.authority.certificate_path.read_bytes())
+        path = {
+            "/fleet-ca.crt": self.server.authority.certificate_path,
+            "/root.json": self.server.root_path,
+        }.get(self.path)
+        if path is None or not path.exists():
+            self.send_error(404, "there is none")
+        else:
+            self._answer(path.read_bytes())
 
     def do_POST(self) -> None:
         issue = {"/enroll": self._enroll, "/renew": self._renew}.get(self.path)
