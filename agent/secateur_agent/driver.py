@@ -210,6 +210,7 @@ class Driver:
         match reply:
             case commands.Ready():
                 log.info("inference process ready: %s", reply.engine)
+                self._supervisor.started()
                 self._manager.ready()
             case commands.Unusable():
                 raise ConfigError(reply.problem)

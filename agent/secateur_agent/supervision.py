@@ -107,6 +107,10 @@ class Supervisor:
             self._slowdown = slowdown
             self.send(commands.SetSlowdown(slowdown))
 
+    def started(self) -> None:
+        """Take note that the process is ready: from now on it has to answer soon."""
+        self._silent_from_s = monotonic_s() + progress.SILENT_S
+
     def hear(self, alive: commands.Alive) -> None:
         """Take note that the process obeys; end it if one of its inferences is stuck."""
         self._silent_from_s = monotonic_s() + progress.SILENT_S
