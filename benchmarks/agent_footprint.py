@@ -110,6 +110,8 @@ def commit_a_model(folder: Path) -> None:
     store = Store(folder / "state")
     store.open()
     for blob in registry.blobs_dir.iterdir():
+        if blob.suffix:
+            continue  # the same once more, compressed
         store.blob_path(blob.name).write_bytes(blob.read_bytes())
     manifest = published.ladder.levels[0]
     store.commit("digits", Artifact(Target(published.ref, 0), manifest))
@@ -164,6 +166,7 @@ def measure_idle(
     try:
         wait_until(lambda: len(process.children()) == 1)
         time.sleep(10.0)  # the standby is probed and loaded, the first frame answered
+        wait_until(lambda: len(process.children(recursive=True)) == 1)
         both = [process, *process.children(recursive=True)]
         before = [each.cpu_times() for each in both]
         time.sleep(idle_s)

@@ -62,7 +62,7 @@ def main() -> None:
     """Measure every model that is here."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under a minute")
-    rounds = 20 if parser.parse_args().quick else 120
+    rounds = 60 if parser.parse_args().quick else 800
     keep_collections_out()
     ratios50, ratios99, added = [], [], []
     for name, (path, data) in MODELS.items():

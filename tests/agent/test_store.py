@@ -173,3 +173,10 @@ def test_a_ladder_document_is_read_as_it_was_published(store: Store) -> None:
     digest = put(store, document)
     ref = ladders.reference().model_copy(update={"digest": digest, "size_bytes": len(document)})
     assert store.read_ladder(ref) == ladder
+
+
+@pytest.mark.parametrize("name", ["lost+found", "a" * 64 + ".zst", "A" * 64])
+def test_what_others_leave_among_the_blobs_is_not_told(store: Store, name: str) -> None:
+    kept = put(store, b"kept")
+    store.blob_path(name).write_bytes(b"not ours")
+    assert store.held() == (kept,)

@@ -14,6 +14,7 @@ has become read-only serves on: nothing new can be committed, and that is said.
 import contextlib
 import hashlib
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,9 @@ from secateur_protocols.state import LadderRef
 
 MAX_BOOT = 2**53
 """As large as a number that travels may be."""
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
+"""What a blob is called."""
 
 CHUNK_BYTES = 1 << 20
 """Read at a time while hashing, so that memory does not grow with the artifact."""
@@ -233,11 +237,12 @@ class Store:
         return content
 
     def held(self) -> tuple[Digest, ...]:
-        """List the blobs by name, without hashing them."""
+        """List the blobs by name, without hashing them; what has another name is none."""
         try:
-            return tuple(sorted(entry.name for entry in os.scandir(self._blobs)))
+            names = sorted(entry.name for entry in os.scandir(self._blobs))
         except OSError:
             return ()
+        return tuple(name for name in names if DIGEST.fullmatch(name))
 
     def sweep(self, keep: Iterable[Digest]) -> None:
         """Delete every blob and everything staged that is not to be kept.
