@@ -36,6 +36,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from secateur_agent.adapters.wire import count
+from secateur_agent.core import quiet
 from secateur_agent.core.telemetry import WireBytes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,6 +44,8 @@ DIGITS = ROOT / "examples" / "digits"
 MONTH_S = 30 * 86_400.0
 PERIOD_S = 10.0
 KEEP_ALIVE_S = {"normal": 60.0, "metered": 600.0}
+SILENCE_S = {"normal": quiet.NORMAL.silence_s, "metered": quiet.METERED.silence_s}
+
 PRESSURE_S = 180.0
 """How long the device is under pressure, simulated seconds."""
 
@@ -315,14 +318,17 @@ class Device:
         return list(self.heard.levels.get(self._topic, []))
 
     def _settle(self, factor: float) -> None:
-        """Wait until the level has not changed for ten simulated minutes."""
-        until_s, levels = time.monotonic() + START_S, 0
-        while time.monotonic() < until_s:
-            now = len(self._levels())
-            if now and now == levels:
-                break
-            levels = now
-            time.sleep(600.0 / factor)
+        """Wait until the level has not changed for longer than the device may be silent.
+
+        The coordinator's patience counts messages: one that is not sent cannot change its mind.
+        """
+        calm_s = 1.2 * SILENCE_S[self.profile] / factor
+        until_s = time.monotonic() + START_S + 6 * calm_s
+        levels, changed_s = -1, time.monotonic()
+        while time.monotonic() < min(until_s, changed_s + calm_s):
+            if len(self._levels()) != levels:
+                levels, changed_s = len(self._levels()), time.monotonic()
+            time.sleep(0.05)
         self.heard.wait_for(self._topic)
 
 
