@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from secateur_protocols.manifest import Ladder
@@ -51,11 +51,19 @@ resources = st.builds(
 )
 
 
+steady = st.builds(
+    lambda usual_ms, scatter: [usual_ms * each for each in scatter],
+    st.floats(0.1, 40.0),
+    st.lists(st.floats(0.85, 1.18), min_size=1, max_size=8),
+)
+periods = steady | st.lists(st.floats(0.1, 40.0), max_size=5)
+
+
 @st.composite
 def tasks(draw: st.DrawFn, model: str = "digits") -> Task:
     ladder = draw(ladders(model))
     last = len(ladder.levels) - 1
-    recent_ms = draw(st.lists(st.floats(0.1, 40.0), max_size=5))
+    recent_ms = draw(periods)
     running = draw(st.integers(0, last))
     policy = Policy(
         deadline_ms=draw(st.floats(0.5, 40.0)),
@@ -101,11 +109,11 @@ def misses(situation: Situation, levels: tuple[int, ...], share: float) -> bool:
 
 
 def is_late(situation: Situation, task: Task, level: int, *, surely: bool) -> bool:
-    if task.measured is None or task.measured.p95_ms is None or task.running is None:
+    if task.pace is None or task.running is None:
         return False
     if surely:
         log_ratio = situation.predict(task, level).mean
-        return task.measured.p95_ms * math.exp(log_ratio) > task.policy.deadline_ms
+        return task.pace.now_ms * math.exp(log_ratio) > task.policy.deadline_ms
     return share_of_deadline(situation, task, level) > 1 - task.policy.headroom_ratio
 
 
@@ -325,6 +333,19 @@ def test_a_level_that_the_device_refuses_is_left_out() -> None:
     assert decision.level == 2
 
 
+def test_a_model_that_answers_nothing_is_left_where_it_is_unless_it_may_not_be_there() -> None:
+    silent = make_measured(LADDER, 0, [])
+    for floor, level in ((None, 3), (0.9, 2)):
+        task = Task(
+            ladder=LADDER,
+            policy=Policy(deadline_ms=10.0, accuracy_floor=floor),
+            measured=silent,
+            desired=3,
+        )
+        (decision,) = decide(Situation(tasks=[task]))
+        assert decision.level == level
+
+
 def test_a_cold_start_follows_like_devices_and_else_begins_narrow() -> None:
     assert decide(situation_of(None))[0].level == 3
     beliefs = Beliefs()
@@ -387,6 +408,8 @@ def test_noise_within_the_headroom_never_makes_a_device_flap(
 
 @settings(max_examples=15, deadline=None)
 @given(st.floats(2.5, 12.0), st.integers(0, 2**32))
+@example(deadline_ms=4.375, seed=195)
+@example(deadline_ms=8.376323344175013, seed=4181649356)
 def test_a_device_that_scatters_more_leaves_more_free_and_seldom_flaps(
     deadline_ms: float, seed: int
 ) -> None:

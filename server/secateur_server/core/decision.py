@@ -56,7 +56,7 @@ class Decision:
         cause: Why; for an infeasible decision the limit that binds.
         is_infeasible: Nothing fits; ``level`` is the least bad.
         running: The level that was measured. ``None``: nothing was.
-        p95_ms: Measured at ``running`` in the newest period.
+        p95_ms: Measured at ``running``, without the scatter of one period.
         predicted_ms: Of ``level``, as expected.
         deviation: How unsure that is, in log latency.
         accuracy: Of ``level``.

@@ -137,9 +137,9 @@ def _decide(
     is_last_resort: bool = False,
 ) -> Decision:
     cause = _cause(standing, level, shortage, is_last_resort=is_last_resort)
-    p95_ms = task.measured.p95_ms if task.running is not None and task.measured else None
+    pace = None if task.running is None else task.pace
     step = situation.predict(task, level)
-    predicted_ms = None if p95_ms is None else p95_ms * math.exp(step.mean)
+    predicted_ms = None if pace is None else pace.now_ms * math.exp(step.mean)
     is_late = predicted_ms is not None and predicted_ms > task.policy.deadline_ms
     is_pinned = standing.cause is Cause.PINNED
     return Decision(
@@ -147,7 +147,7 @@ def _decide(
         cause=Cause.DEADLINE if is_late and not is_pinned else cause,
         is_infeasible=(is_late or is_last_resort) and not is_pinned,
         running=task.running,
-        p95_ms=p95_ms,
+        p95_ms=None if pace is None else pace.now_ms,
         deadline_ms=task.policy.deadline_ms,
         predicted_ms=predicted_ms,
         deviation=step.deviation,

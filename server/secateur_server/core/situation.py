@@ -8,6 +8,7 @@ from secateur_protocols.manifest import Ladder
 from secateur_protocols.telemetry import ModelTelemetry, Resources
 from secateur_server.core.beliefs import Beliefs, Estimate, predict_step
 from secateur_server.core.experience import Experience
+from secateur_server.core.pace import Pace, pace_of
 from secateur_server.core.policy import Policy
 
 
@@ -21,6 +22,7 @@ class Task:
         experience: What the device's earlier measurements say.
         excluded: Artifacts that failed on this device too often, or are not made for it.
         running: The level that was measured, by digest; ``None``: none of this ladder.
+        pace: How fast it is there. ``None``: it has not answered.
     """
 
     ladder: Ladder
@@ -30,9 +32,12 @@ class Task:
     experience: Experience | None = None
     excluded: frozenset[Digest] = frozenset()
     running: int | None = field(init=False)
+    pace: Pace | None = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "running", self._find_running())
+        pace = None if self.measured is None else pace_of(self.measured)
+        object.__setattr__(self, "pace", pace)
 
     def _find_running(self) -> int | None:
         measured, levels = self.measured, self.ladder.levels

@@ -4,15 +4,14 @@ The current level is the one desired: where the device is still on its way there
 stepped down by itself, it is judged by prediction, and nothing wider is looked for.
 
 A level is comfortable if its predicted p95, one deviation worse than expected, leaves the
-headroom free. For a wider one that must follow from the worst of the last `patience`
-periods, on a device that is neither warm nor in its quiet hours.
+headroom free. A wider one must also have kept the deadline in each of the last `patience`
+periods, on a device that is neither warm nor in its quiet hours. What one period adds or
+takes by chance is left out first (`pace`).
 """
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
-from statistics import median
 
 from secateur_protocols.manifest import Ladder
 from secateur_server.core.beliefs import predict_cold
@@ -26,15 +25,6 @@ throttle at 80 C, five below its hard limit."""
 SURE_DEVIATIONS = 0.25
 """How many deviations worse than expected a prediction is taken. More would leave levels
 untried that are only unsure; what is tried in vain is known afterwards."""
-
-USUAL_SCATTER = 0.05
-"""Of log p95 from period to period, where a device has not yet shown its own."""
-
-MIN_DIFFERENCES = 3
-"""Fewer say nothing."""
-
-DIFFERENCE_TO_SCATTER = 0.954
-"""Median absolute difference of neighbours over the standard deviation, normal noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +78,10 @@ def stand(situation: Situation, task: Task) -> Standing:
     if task.measured is None or task.running is None:
         return _begin(situation, task)
     level = task.running if task.desired is None else task.desired
-    p95_ms = task.measured.p95_ms
-    if p95_ms is None:
-        return Standing(level, Cause.NO_ANSWERS)
-    must_leave = _must_leave(situation, task, level, p95_ms)
+    if task.pace is None:
+        is_held = level in task.allowed_levels()
+        return Standing(level, Cause.NO_ANSWERS) if is_held else _begin(situation, task)
+    must_leave = _must_leave(situation, task, level, task.pace.now_ms)
     barrier = _barrier(situation, task, level)
     better = () if must_leave else _better(situation, task, level, barrier)
     return Standing(level, barrier or Cause.FITS, must_leave, better)
@@ -153,26 +143,31 @@ def _better(
 ) -> tuple[int, ...]:
     levels = task.ladder.levels
     accuracy = levels[level].accuracy.value
-    worst_ms = max(_recent_ms(task), default=0.0)
     found = []
     for each in task.allowed_levels():
         if levels[each].accuracy.value <= accuracy or (each < level and barrier is not None):
             continue
-        basis_ms = worst_ms if each < level else None
-        if share_of_deadline(situation, task, each, basis_ms) <= 1 - task.policy.headroom_ratio:
+        if share_of_deadline(situation, task, each) > 1 - task.policy.headroom_ratio:
+            continue
+        if each > level or _is_steadily_in_time(situation, task, each):
             found.append(each)
     return tuple(found)
 
 
-def share_of_deadline(
-    situation: Situation, task: Task, level: int, basis_ms: float | None = None
-) -> float:
+def share_of_deadline(situation: Situation, task: Task, level: int) -> float:
     """Predict which share of its deadline a level takes, one deviation worse than expected."""
-    measured_ms = (task.measured.p95_ms or 0.0) if task.measured else 0.0
+    if task.pace is None:
+        return 0.0
     step = situation.predict(task, level)
-    unsure = math.hypot(step.deviation, _scatter(task))
+    unsure = math.hypot(step.deviation, task.pace.scatter)
     upper = math.exp(step.mean + SURE_DEVIATIONS * unsure)
-    return (measured_ms if basis_ms is None else basis_ms) * upper / task.policy.deadline_ms
+    return task.pace.now_ms * upper / task.policy.deadline_ms
+
+
+def _is_steadily_in_time(situation: Situation, task: Task, level: int) -> bool:
+    """Say whether a level would have kept the deadline in each of the last periods."""
+    worst_ms = max(_recent_ms(task), default=0.0)
+    return worst_ms * math.exp(situation.predict(task, level).mean) <= task.policy.deadline_ms
 
 
 def _widest(task: Task, standing: Standing) -> int:
@@ -184,23 +179,6 @@ def _widest(task: Task, standing: Standing) -> int:
             return 0
         case _:
             return standing.level
-
-
-def _scatter(task: Task) -> float:
-    """Say how much log p95 scatters from period to period.
-
-    From differences of neighbours: a change of load in between is one large difference, which
-    the median leaves out.
-    """
-    recent_ms = task.measured.recent_p95_ms if task.measured else ()
-    differences = [
-        abs(math.log(later / earlier))
-        for earlier, later in pairwise(recent_ms)
-        if earlier > 0 and later > 0
-    ]
-    if len(differences) < MIN_DIFFERENCES:
-        return USUAL_SCATTER
-    return median(differences) / DIFFERENCE_TO_SCATTER
 
 
 def _comfortable_ms(task: Task) -> float:
@@ -224,10 +202,10 @@ def _barrier(situation: Situation, task: Task, level: int) -> Cause | None:
     return None
 
 
-def _must_leave(situation: Situation, task: Task, level: int, p95_ms: float) -> Cause | None:
+def _must_leave(situation: Situation, task: Task, level: int, now_ms: float) -> Cause | None:
     if level not in task.allowed_levels():
         return Cause.NOT_ALLOWED
-    if p95_ms * math.exp(situation.predict(task, level).mean) > task.policy.deadline_ms:
+    if now_ms * math.exp(situation.predict(task, level).mean) > task.policy.deadline_ms:
         return Cause.DEADLINE
     if is_hot(situation, task) and _widest_while_hot(task, level) != level:
         return Cause.HOT
