@@ -5,7 +5,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check fix unit docs wheel clean
+.PHONY: demo test check fix unit docs bench wheel clean
 
 demo: $(STAMP)
 	@$(BIN)/secateur demo $(ARGS)
@@ -27,6 +27,9 @@ fix: $(STAMP)
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/report.py $(ARGS)
 
 wheel: $(STAMP)
 	$(BIN)/python -m build --wheel

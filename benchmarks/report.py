@@ -1,0 +1,217 @@
+"""Run every benchmark and write down what was measured.
+
+    python benchmarks/report.py [--quick] [--only NAME ...]
+
+Each script of this folder runs alone, one after the other, in a process of its own; its last
+line is one JSON object. The page `docs/benchmarks.md` says what came out, on which machine and
+of which versions, and what was aimed for; `docs/benchmarks.json` holds the raw objects, and
+those of earlier runs for scripts that did not run this time. ``--quick`` passes itself on: each
+script then takes less than a minute and measures less well, which the page says.
+
+The last line is one JSON object: the script's name to its own object.
+
+Exit codes: 0 all ran; 1 some did not, stderr says which and why.
+"""
+
+import argparse
+import datetime as dt
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "benchmarks"
+PAGE = ROOT / "docs" / "benchmarks.md"
+RAW = ROOT / "docs" / "benchmarks.json"
+RUN_S = 3_600.0
+"""Longest that one script may take, seconds."""
+
+NOT_BENCHMARKS = {"report.py"}
+DISTRIBUTIONS = ("secateur", "ai-edge-litert", "numpy", "paho-mqtt", "pydantic", "sqlalchemy")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a figure of a script means, and what was aimed for."""
+
+    script: str
+    key: str
+    means: str
+    goal: str = ""
+
+
+CLAIMS = (
+    Claim("agent_overhead", "p50_ratio", "agent's loop over a bare engine loop, p50", "≤ 1.05"),
+    Claim("agent_overhead", "p99_ratio", "the same, p99", "≤ 1.2"),
+    Claim("agent_overhead", "http_added_us", "what a binary call over HTTP adds, µs"),
+    Claim("agent_footprint", "extra_mb", "memory above a bare script, MB", "≤ 40"),
+    Claim("agent_footprint", "idle_cpu_share", "of one core, idle, 10 s telemetry", "≤ 0.01"),
+    Claim("agent_footprint", "start_s", "start to first inference, s", "≤ 2"),
+    Claim("swap_gap", "lost", "inferences lost in all swaps", "0"),
+    Claim("swap_gap", "gap_ratio", "largest gap in swaps over p99.9 gap without", "≤ 1.5"),
+    Claim("swap_gap", "rss_drift_ratio", "memory after all swaps over before", "≤ 1.02"),
+    Claim(
+        "step_down", "step_down_ms", "from crossing a limit to the narrower level, ms", "≤ 100"
+    ),
+    Claim("wire_bytes", "normal_mb_month", "on the wire in a month, MB", "≤ 72"),
+    Claim("wire_bytes", "metered_mb_month", "the same, metered, MB", "≤ 8"),
+    Claim("planner_quality", "miss_rate", "deadline misses", "≤ 0.01"),
+    Claim("planner_quality", "regret_points", "accuracy points below an oracle", "≤ 1"),
+    Claim("planner_quality", "switches_per_device_hour", "switches", "≤ 2"),
+    Claim("planner_quality", "beats_all_baselines", "better than every fixed rule", "true"),
+    Claim(
+        "coordinator_throughput",
+        "ratio_to_receive",
+        "only receiving over coordinating",
+        "≥ 0.3",
+    ),
+    Claim("coordinator_throughput", "devices_per_core", "at a message per 10 s", "≥ 80,000"),
+    Claim("coordinator_throughput", "decision_p99_ms", "telemetry to decision, p99, ms"),
+    Claim(
+        "coordinator_throughput", "cost_growth_ratio", "cost with many devices over few", "≈ 1"
+    ),
+    Claim("ota_transfer", "http_ratio_1", "HTTP to one device over a plain download"),
+    Claim("ota_transfer", "http_ratio_20", "the same, to twenty"),
+    Claim("ota_transfer", "mqtt_ratio_1", "blocks over MQTT over a plain download"),
+    Claim("ota_transfer", "rss_growth_mb", "memory of the agent while it fetches, MB"),
+    Claim("ota_transfer", "resume_overhead_bytes", "fetched twice after a kill", "≤ a block"),
+    Claim("dashboard_load", "first_paint_s", "fleet of 10,000, first paint, s"),
+    Claim("dashboard_load", "update_p95_s", "telemetry to screen, p95, s", "≤ 1"),
+    Claim("dashboard_load", "server_cpu_share", "of one core", "≤ 0.5"),
+    Claim("dashboard_load", "server_rss_mb", "memory, MB"),
+)
+
+
+def run(name: str, *, is_quick: bool) -> dict[str, Any]:
+    """Run one script and give the object of its last line.
+
+    Raises:
+        RuntimeError: It failed, or its last line is no object.
+    """
+    began_s = time.monotonic()
+    command = [sys.executable, str(FOLDER / f"{name}.py"), *(["--quick"] if is_quick else [])]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=RUN_S, check=False, cwd=ROOT
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"took longer than {RUN_S:.0f} s") from error
+    lines = done.stdout.strip().splitlines()
+    if done.returncode != 0:
+        raise RuntimeError((done.stderr.strip().splitlines() or ["no word"])[-1][:300])
+    try:
+        found: dict[str, Any] = json.loads(lines[-1])
+    except (IndexError, ValueError) as error:
+        raise RuntimeError("its last line is no JSON object") from error
+    return {
+        "found": found,
+        "quick": is_quick,
+        "took_s": round(time.monotonic() - began_s, 1),
+        "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "load": psutil.getloadavg()[0],
+        "machine": machine(),
+        "versions": versions(),
+    }
+
+
+def machine() -> str:
+    """Describe this machine in a line."""
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8") if sys.platform == "linux" else ""
+    names = [
+        line.split(":", 1)[1].strip() for line in text.splitlines() if "model name" in line
+    ]
+    memory_gb = psutil.virtual_memory().total / 1e9
+    name = names[0] if names else platform.machine()
+    return f"{name}, {psutil.cpu_count()} CPUs, {memory_gb:.0f} GB"
+
+
+def versions() -> dict[str, str]:
+    """Give the versions of what was measured."""
+    found = {"python": platform.python_version()}
+    for name in DISTRIBUTIONS:
+        found[name] = importlib.metadata.version(name)
+    return found
+
+
+def page(kept: dict[str, Any]) -> str:
+    """Write the page from all that is kept."""
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench`, from scripts in `benchmarks/` that print all they say.",
+        "Raw numbers: [benchmarks.json](../docs/benchmarks.json). Ratios are of runs in turns,",
+        "since machines are noisy; absolute figures are those of the machine below.",
+        "What pruning keeps of real networks is in [pruning.md](pruning.md).",
+        "",
+        "| what | measured | goal | by | when |",
+        "|---|---|---|---|---|",
+    ]
+    for claim in CLAIMS:
+        entry = kept.get(claim.script)
+        value = entry["found"].get(claim.key) if entry else None
+        if entry is None or value is None:
+            lines.append(
+                f"| {claim.means} | not measured | {claim.goal} | `{claim.script}.py` | |"
+            )
+            continue
+        how = f"`{claim.script}.py{' --quick' if entry['quick'] else ''}`"
+        row = (claim.means, _written(value), claim.goal, how, entry["at"][:10])
+        lines.append(f"| {' | '.join(row)} |")
+    lines += ["", "## On what", ""]
+    for name in sorted(kept):
+        entry = kept[name]
+        told = ", ".join(f"{k} {v}" for k, v in entry["versions"].items())
+        lines.append(
+            f"- `{name}`: {entry['machine']}; load {entry['load']:.1f} at the end; "
+            f"{entry['took_s']} s; {told}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _written(value: Any) -> str:  # noqa: ANN401 - what JSON holds
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def main() -> int:
+    """Run what is asked for, and write page and raw numbers."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="less than a minute each")
+    parser.add_argument("--only", nargs="+", help="these scripts, without .py")
+    options = parser.parse_args()
+    every = sorted(path.stem for path in FOLDER.glob("*.py") if path.name not in NOT_BENCHMARKS)
+    if unknown := sorted(set(options.only or ()) - set(every)):
+        sys.stderr.write(f"no benchmark {unknown[0]}: there are {', '.join(every)}\n")
+        return 2
+    kept: dict[str, Any] = json.loads(RAW.read_text()) if RAW.exists() else {}
+    failed = False
+    for name in options.only or every:
+        print(f"{name} ...", flush=True)
+        try:
+            kept[name] = run(name, is_quick=options.quick)
+        except RuntimeError as error:
+            failed = True
+            sys.stderr.write(f"{name}: {error}\n")
+            continue
+        RAW.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+        PAGE.write_text(page(kept), encoding="utf-8")
+        print(f"{name}: {kept[name]['took_s']} s", flush=True)
+    print(json.dumps({name: entry["found"] for name, entry in kept.items()}))
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
