@@ -8,6 +8,7 @@ and counts in full and at once.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from secateur_protocols.telemetry import ModelTelemetry
 
@@ -65,13 +66,13 @@ def _scatter(logs: Sequence[float]) -> float:
     From differences of neighbours: a change of load in between is one large difference, which
     the median leaves out.
     """
-    differences = [abs(later - earlier) for earlier, later in zip(logs, logs[1:], strict=False)]
+    differences = [abs(later - earlier) for earlier, later in pairwise(logs)]
     own = _median(differences) / DIFFERENCE_TO_SCATTER
     count = len(differences)
     return (count * own + USUAL_WEIGHT * USUAL_SCATTER) / (count + USUAL_WEIGHT)
 
 
 def _median(values: Sequence[float]) -> float:
-    """Like `statistics.median`, which takes several times as long: this is asked of each message."""
+    """Like `statistics.median`, which takes several times as long; each message asks."""
     ordered, middle = sorted(values), len(values) // 2
     return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
