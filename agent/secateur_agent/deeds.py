@@ -28,13 +28,13 @@ class Order:
     """For whom a deed is done.
 
     Attributes:
-        artifacts_url: Where blobs are.
+        artifacts_url: Where blobs are. ``None``: no coordinator has said so since the start.
         is_urgent: Whether a swap waits for it, or only a standby.
         is_canceled: Whether nobody waits for it any more; asked on a worker.
     """
 
     model: ModelName
-    artifacts_url: str
+    artifacts_url: str | None
     is_urgent: bool
     is_canceled: IsCanceled
 

@@ -140,9 +140,9 @@ class Effects:
         else:
             start()
 
-    def _artifacts_url(self) -> str:
+    def _artifacts_url(self) -> str | None:
         desired = self._state().desired
-        return desired.artifacts_url if desired else ""
+        return desired.artifacts_url if desired else None
 
     def _arm(self, model: ModelName, ticket: int, delay_s: float = 0.0) -> None:
         timeout_s = swap.TIMEOUT_S[self._state().swaps[model].phase]

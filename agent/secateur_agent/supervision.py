@@ -145,7 +145,7 @@ class Supervisor:
         self._happenings.after(_restart_delay_s(self._deaths), self._begin)
 
     def _begin(self) -> None:
-        """Start the process, and let every incumbent serve."""
+        """Start the process, let every incumbent serve, and load what was to be activated."""
         if self._start is None:
             return
         self._inference = self._start(self._configure, self._happenings.post)
@@ -155,6 +155,9 @@ class Supervisor:
         for model, machine in state.swaps.items():
             if machine.incumbent is not None:
                 self.send(self.load(model, machine.incumbent))
+            if machine.phase is swap.Phase.ACTIVATING and machine.candidate is not None:
+                # Asked for while there was no process, and so forgotten.
+                self.send(self.load(model, machine.candidate, machine.ticket))
             stands = state.standbys.get(model)
             if stands is not None and stands.phase is not standby.Phase.IDLE:
                 self._step(agent.Standby(model, standby.Aim(None)))  # what it held is gone

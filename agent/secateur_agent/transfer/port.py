@@ -88,3 +88,24 @@ def blob_path(digest: Digest) -> str:
 
 def ignore(_received: int, _total: int) -> None:
     """Take no note of progress."""
+
+
+class UnknownRepository:
+    """Where files come from is not known yet: none can be had."""
+
+    def bring(
+        self, path: str, into: Path, *, size_bytes: int, progress: Progress = ignore
+    ) -> None:
+        """Raise `TransientError`; ``into`` stays as it is."""
+        del into, size_bytes, progress
+        raise _unknown(path)
+
+    def read(self, path: str, *, max_bytes: int) -> bytes:
+        """Raise `TransientError`."""
+        del max_bytes
+        raise _unknown(path)
+
+
+def _unknown(path: str) -> TransientError:
+    message = f"{path}: no coordinator has said yet where it is"
+    return TransientError(message, ReasonCode.CONNECTION_LOST)

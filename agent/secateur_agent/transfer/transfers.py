@@ -9,7 +9,7 @@ from secateur_agent.transfer.http_ranges import HttpRepository
 from secateur_agent.transfer.ledger import Ledger
 from secateur_agent.transfer.mqtt_blocks import BlockRepository
 from secateur_agent.transfer.opening import is_http
-from secateur_agent.transfer.port import IsCanceled, Repository, Way
+from secateur_agent.transfer.port import IsCanceled, Repository, UnknownRepository, Way
 from secateur_agent.transfer.watch import Pace, Patience, Watch
 
 
@@ -50,18 +50,25 @@ class Transfers:
         self._turns = Turns()
 
     def open(
-        self, artifacts_url: str, is_canceled: IsCanceled = never, *, is_spread: bool = False
+        self,
+        artifacts_url: str | None,
+        is_canceled: IsCanceled = never,
+        *,
+        is_spread: bool = False,
     ) -> Repository:
         """Open the repository for one errand.
 
         Args:
-            artifacts_url: Of its folder ``blobs``, by HTTP.
+            artifacts_url: Of its folder ``blobs``, by HTTP. ``None``: nobody has said where
+                it is, and what is not held cannot be had yet.
             is_canceled: Whether nobody needs it any more.
             is_spread: Whether a whole fleet may be on this errand now.
 
         Raises:
             PermanentError: The address is none that can be opened.
         """
+        if artifacts_url is None:
+            return UnknownRepository()
 
         def watch(path: str) -> Watch:
             return Watch(

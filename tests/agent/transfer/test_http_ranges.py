@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from secateur_agent.errors import AgentError, PermanentError, TransientError
+from secateur_agent.transfer.channel import BlockChannel
 from secateur_agent.transfer.http_ranges import CHUNK_BYTES
 from secateur_agent.transfer.port import NotFoundError, TooLongError
 from secateur_agent.transfer.transfers import Transfers
@@ -189,3 +190,18 @@ def test_a_small_file_that_ends_early_is_not_taken_for_whole(server: HttpFiles) 
     with pytest.raises(TransientError) as caught:
         Transfers().open(server.url).read("blobs/blob", max_bytes=len(CONTENT))
     assert caught.value.reason is ReasonCode.CONNECTION_LOST
+
+
+def test_before_a_coordinator_has_said_where_files_are_none_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    asked: list[object] = []
+    channel = BlockChannel()
+    channel.attach(asked.append)
+    repository = Transfers(channel=channel).open(None)
+    with pytest.raises(TransientError, match="no coordinator has said yet"):
+        repository.bring("blobs/blob", tmp_path / "blob", size_bytes=1)
+    with pytest.raises(TransientError, match="no coordinator has said yet"):
+        repository.read("metadata/timestamp.json", max_bytes=10)
+    assert asked == []
+    assert not (tmp_path / "blob").exists()
