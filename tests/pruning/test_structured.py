@@ -19,7 +19,7 @@ from secateur_server.pruning.structured import channel, network
 from secateur_server.pruning.task import Options, Pruned, Task
 from support import architectures
 from support.quantized_twins import int8
-from support.tiny_models import run
+from support.tiny_models import Network, run
 
 WITH_BLOCKS = {
     "resnet": architectures.resnet,
@@ -134,3 +134,19 @@ def test_a_network_without_anything_to_take_says_so(method: object) -> None:
     assert callable(method)
     with pytest.raises(NothingToDoError):
         list(method(task))
+
+
+def test_windows_that_touch_without_overlapping_can_be_pruned() -> None:
+    """As networks over signals have them: height 1, steps as long as the kernel."""
+    random = np.random.default_rng(0)
+    net = Network()
+    x = net.input(1, 1, 64, 1)
+    x = net.conv(x, random.normal(size=(16, 1, 4, 1)), stride=4, activation=1)
+    x = net.conv(x, random.normal(size=(16, 1, 4, 16)), stride=4, activation=1)
+    x = net.dense(
+        net.op("RESHAPE", x, net.constant(np.array([1, 64], np.int32))),
+        random.normal(size=(3, 64)),
+    )
+    task = make_task(net.finish(x), Options(levels=2, amount=0.5))
+    [pruned] = assert_runs(task, channel(task))
+    assert total_macs(pruned.after) < total_macs(pruned.before)
