@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import assert_never
 
-from secateur_agent.adapters.updates import Updates
+from secateur_agent.adapters.updates import Needed, Updates
 from secateur_agent.core import agent, probation, standby, swap
 from secateur_agent.deeds import Deed, Deeds, Order
 from secateur_agent.errors import AgentError
@@ -44,7 +44,9 @@ class Effects:
         self._updates = updates
         self._state = state
         self._step = step
-        self._deeds = Deeds(updates, lambda said: publish(Leaf.OTA_PROGRESS, said))
+        self._deeds = Deeds(
+            updates, needed=self._needed, tell=lambda said: publish(Leaf.OTA_PROGRESS, said)
+        )
 
     def stop(self) -> None:
         """Begin nothing more."""
@@ -87,8 +89,10 @@ class Effects:
             case swap.Refuse():
                 refuse = self._updates.store.refuse
                 self._persist(model, lambda: refuse(model, effect.digest, effect.count))
-            case swap.Discard() | swap.Tell():
-                return  # what nobody needs is swept at the next commit; tells became messages
+            case swap.Discard():
+                self._deeds.tidy()
+            case swap.Tell():
+                return  # it became a message
             case _:
                 assert_never(effect)
 
@@ -158,8 +162,16 @@ class Effects:
     def _commit(self, model: ModelName, artifact: swap.Artifact) -> None:
         self._updates.store.commit(model, artifact)
         self._supervisor.send(commands.Settle(model))
-        machines = self._state().swaps.values()
-        known = [
-            each for machine in machines for each in (machine.incumbent, machine.candidate)
-        ]
-        self._updates.sweep(artifact for artifact in known if artifact is not None)
+        self._deeds.tidy()
+
+    def _needed(self) -> Needed:
+        state = self._state()
+        swaps, standbys = state.swaps.values(), state.standbys.values()
+        targets = [*(each.wanted for each in swaps), *(each.aim for each in standbys)]
+        coming = [*(each.candidate for each in swaps), *(each.artifact for each in standbys)]
+        held = [each.incumbent for each in swaps]
+        return Needed(
+            tuple(each for each in targets if each is not None),
+            tuple(each for each in coming if each is not None),
+            tuple(each for each in held if each is not None),
+        )

@@ -11,7 +11,6 @@ from secateur_server.cli import (
     backups,
     bench,
     coordinator,
-    dashboard,
     demo,
     enrolment,
     inspection,
@@ -35,7 +34,6 @@ keys.register(app)
 backups.register(app)
 bench.register(app)
 operators.register(app)
-dashboard.register(app)
 demo.register(app)
 enrolment.register(app)
 protocol.register(app)

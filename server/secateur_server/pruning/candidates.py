@@ -21,7 +21,6 @@ from secateur_protocols.manifest import (
 )
 from secateur_server.errors import InputError
 from secateur_server.pruning import measurement
-from secateur_server.pruning.golden import record
 from secateur_server.pruning.memory import peak_memory_bytes
 from secateur_server.pruning.pareto import Merits, rungs
 from secateur_server.pruning.plan import PruningPlan
@@ -189,10 +188,9 @@ def write_down(
     """
     files: dict[str, bytes] = {}
     manifests: list[Manifest] = []
-    for level, each in enumerate(judged.levels):
-        golden, recorded = record(
-            each.candidate.content, evaluation, macs=each.candidate.macs, threads=threads
-        )
+    runners = [measurement.load(each.candidate.content, threads) for each in judged.levels]
+    for level, (each, runner) in enumerate(zip(judged.levels, runners, strict=True)):
+        golden, recorded = measurement.golden(runner, evaluation)
         manifests.append(
             Manifest(
                 level=level,
@@ -216,8 +214,7 @@ def write_down(
         files[f"level-{level}.golden.npz"] = recorded
         if each.candidate.plan is not None:
             files[f"plan-{level}.json"] = each.candidate.plan.model_dump_json(indent=1).encode()
-    dense = measurement.load(judged.levels[0].candidate.content, threads)
-    inputs, outputs = measurement.specs(dense)
+    inputs, outputs = measurement.specs(runners[0])
     try:
         ladder = Ladder(
             model=model,
