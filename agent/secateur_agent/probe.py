@@ -67,7 +67,7 @@ def probe(request: ProbeRequest) -> ProbeResult:
     before_bytes = _resident_bytes()
     try:
         model = engine.load(artifact, request.threads)
-        return _judge(model, golden, request.tolerance, before_bytes)
+        return _judge(model, golden, request, before_bytes)
     except MemoryError:
         return ProbeResult(reason=ReasonCode.OOM, detail="out of memory in the probe")
     except LoadError as error:
@@ -79,29 +79,26 @@ def probe(request: ProbeRequest) -> ProbeResult:
 
 
 def _judge(
-    model: LoadedModel, golden: bytes, tolerance: float, before_bytes: int | None
+    model: LoadedModel, golden: bytes, request: ProbeRequest, before_bytes: int | None
 ) -> ProbeResult:
     with np.load(io.BytesIO(golden), allow_pickle=False) as arrays:
         inputs = [arrays[f"input_{k}"] for k in range(len(model.inputs))]
         expected = [arrays[f"output_{k}"] for k in range(len(model.outputs))]
     digest = hashlib.sha256()
     told: list[float] = []
-    worst = 0.0
+    worst = [0.0] * len(expected)
     for k in range(len(inputs[0])):
         outputs = model.infer(_feed(model, inputs, k))
-        for output, info, values in zip(outputs, model.outputs, expected, strict=True):
+        for at, (output, info) in enumerate(zip(outputs, model.outputs, strict=True)):
             digest.update(output.tobytes())
             decoded = info.decode(output).astype(np.float64)
             told += decoded.ravel()[:MAX_OUTPUTS_TOLD].tolist()
-            difference = np.abs(
-                decoded - info.decode(values[k].reshape(info.shape)).astype(np.float64)
-            )
-            worst = max(worst, float(difference.max(initial=0.0)))
-            if not np.isfinite(difference).all():
-                worst = float("inf")
-    if not worst <= tolerance:
-        detail = f"golden outputs differ by {worst:.3g}, {tolerance:.3g} allowed"
-        return ProbeResult(reason=ReasonCode.GOLDEN_MISMATCH, detail=detail)
+            golden_one = info.decode(expected[at][k].reshape(info.shape)).astype(np.float64)
+            worst[at] = max(worst[at], _difference(decoded, golden_one))
+    for differs, tolerance in zip(worst, _tolerances(request, len(worst)), strict=True):
+        if differs > tolerance:
+            detail = f"golden outputs differ by {differs:.3g}, {tolerance:.3g} allowed"
+            return ProbeResult(reason=ReasonCode.GOLDEN_MISMATCH, detail=detail)
     times_ms = _time(model, _feed(model, inputs, 0))
     return ProbeResult(
         outputs_digest=digest.hexdigest(),
@@ -110,6 +107,17 @@ def _judge(
         p95_ms=nearest_rank(times_ms, 0.95),
         added_memory_bytes=_added_bytes(before_bytes),
     )
+
+
+def _difference(found: Tensor, wanted: Tensor) -> float:
+    """Give the largest difference; infinity where one is not a number."""
+    difference = np.abs(found - wanted)
+    return float(difference.max(initial=0.0)) if np.isfinite(difference).all() else float("inf")
+
+
+def _tolerances(request: ProbeRequest, outputs: int) -> tuple[float, ...]:
+    known = request.tolerances[:outputs]
+    return (*known, *(request.tolerance,) * (outputs - len(known)))
 
 
 def _feed(model: LoadedModel, inputs: list[Tensor], k: int) -> list[Tensor]:

@@ -20,7 +20,8 @@ class ProbeRequest:
 
     Attributes:
         artifact_digest: Of the file at ``artifact_path``; likewise ``golden_digest``.
-        tolerance: By how much outputs may differ from the golden ones.
+        tolerances: By how much each output may differ from the golden one, in its units; of
+            outputs beyond these, ``tolerance``.
         is_urgent: Whether somebody waits for the verdict.
         memory_limit_bytes: What the probe may allocate beyond the engine itself. ``None``:
             `MEMORY_SHARE` of what the device has available.
@@ -33,6 +34,7 @@ class ProbeRequest:
     golden_path: str
     golden_digest: str
     tolerance: float
+    tolerances: tuple[float, ...] = ()
     is_urgent: bool = True
     memory_limit_bytes: int | None = None
 
@@ -65,4 +67,6 @@ def write(words: ProbeRequest | ProbeResult) -> str:
 def read_request(document: str) -> ProbeRequest:
     """Read what our own control process has written."""
     request = ProbeRequest(**json.loads(document))
-    return replace(request, engine=EngineName(request.engine))
+    return replace(
+        request, engine=EngineName(request.engine), tolerances=tuple(request.tolerances)
+    )

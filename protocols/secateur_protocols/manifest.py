@@ -109,6 +109,12 @@ class Golden(Message):
     tolerance: Annotated[float, Field(ge=0)]
     """Largest absolute difference that still counts as the same output, in units of the
     output: engines and processors differ in the last bits."""
+    tolerances: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(max_length=256)] = ()
+    """The same for each output; none: ``tolerance`` holds for all."""
+
+    def tolerance_of(self, output: int) -> float:
+        """Give what holds for one output, by its place in the ladder."""
+        return self.tolerances[output] if output < len(self.tolerances) else self.tolerance
 
 
 class Manifest(Message):

@@ -21,6 +21,15 @@ COMMAND = re.compile(r"^\$ (.+)$", re.MULTILINE)
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN_S = 300.0
 
+REFERENCE = {
+    "commands": ("secateur rollout start", "--rewrite", "secateur-agent install", "--enroll"),
+    "settings": ("probe_memory_bytes", "at most 65535", "public_url"),
+    "messages": ("ota/blocks/request", "deadline_misses", "superseded"),
+    "manifest": ("compressed_bytes", "Its 95 % interval"),
+    "python": ("Agent.infer", "NoAnswerError", "Source.run", "Pruned"),
+}
+"""What the pages made from the code have to have on them."""
+
 
 def blocks(name: str, language: str) -> list[str]:
     text = (DOCS / name).read_text(encoding="utf-8")
@@ -93,3 +102,6 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "tutorial.html").exists()
+    said = {path.stem: path.read_text() for path in (tmp_path / "reference").glob("*.html")}
+    for page, words in REFERENCE.items():
+        assert [word for word in words if word not in said[page]] == []

@@ -1,6 +1,7 @@
 """The structured methods on real graphs: budgets are met, results run, chance is repeatable."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,18 +9,24 @@ import pytest
 
 from secateur_server.errors import NothingToDoError
 from secateur_server.pruning.apply import apply
+from secateur_server.pruning.bases import whole
 from secateur_server.pruning.blocks import find_blocks, without
-from secateur_server.pruning.budget import Budget, Resource
+from secateur_server.pruning.budget import Budget, Resource, prices_of
 from secateur_server.pruning.cost import total_macs
+from secateur_server.pruning.divergence import agreement
 from secateur_server.pruning.execution import as_reals
 from secateur_server.pruning.flatbuffer import Source, write_model
 from secateur_server.pruning.graph import read_graph
 from secateur_server.pruning.layers import layer
+from secateur_server.pruning.meeting import Met, answered_alike, choose
+from secateur_server.pruning.plan import staying
+from secateur_server.pruning.search import Found, Proposal
 from secateur_server.pruning.structured import channel, network
 from secateur_server.pruning.task import Options, Pruned, Task
+from secateur_server.pruning.work import Narrowing
 from support import architectures
 from support.quantized_twins import int8
-from support.tiny_models import run
+from support.tiny_models import Network, run
 
 WITH_BLOCKS = {
     "resnet": architectures.resnet,
@@ -134,3 +141,62 @@ def test_a_network_without_anything_to_take_says_so(method: object) -> None:
     assert callable(method)
     with pytest.raises(NothingToDoError):
         list(method(task))
+
+
+def test_windows_that_touch_without_overlapping_can_be_pruned() -> None:
+    """As networks over signals have them: height 1, steps as long as the kernel."""
+    random = np.random.default_rng(0)
+    net = Network()
+    x = net.input(1, 1, 64, 1)
+    x = net.conv(x, random.normal(size=(16, 1, 4, 1)), stride=4, activation=1)
+    x = net.conv(x, random.normal(size=(16, 1, 4, 16)), stride=4, activation=1)
+    x = net.dense(
+        net.op("RESHAPE", x, net.constant(np.array([1, 64], np.int32))),
+        random.normal(size=(3, 64)),
+    )
+    task = make_task(net.finish(x), Options(levels=2, amount=0.5))
+    [pruned] = assert_runs(task, channel(task))
+    assert total_macs(pruned.after) < total_macs(pruned.before)
+
+
+def test_answers_are_judged_on_samples_that_the_network_was_not_fitted_to() -> None:
+    count, fitted_to = 24, 18
+    task = make_task(architectures.resnet(), Options(), count)
+    work = Narrowing(whole(task))
+    half = tuple(group.size // 2 for group in work.groups)
+    proposal = Proposal(half, (0,) * len(half))
+    fitted = work.fit(proposal, samples=count, fitted_to=fitted_to)
+
+    (tensor,) = task.graph.inputs
+    other = {tensor: task.feeds[tensor].copy()}
+    other[tensor][fitted_to:] = 100.0
+    stays = staying(work.plan(proposal, ""), task.channels)
+    same = whole(replace(task, feeds=other)).fit(stays, count, fitted_to).graph
+    for one, another in zip(fitted.tensors, same.tensors, strict=True):
+        np.testing.assert_array_equal(one.values, another.values)
+
+    content = written(Pruned("", work.plan(proposal, ""), task.source, task.graph, fitted))
+    rows = task.feeds[tensor][fitted_to:]
+    wanted, found = (
+        np.array([run(each, row)[0] for row in rows]) for each in (task.source.content, content)
+    )
+    alike = agreement(wanted, found, is_classifier=True)
+    assert answered_alike(work, proposal) == pytest.approx(alike)
+
+
+@pytest.mark.parametrize("is_distilled", [False, True])
+def test_only_where_speed_counts_a_network_is_taken_that_is_not_the_closest(
+    *, is_distilled: bool
+) -> None:
+    task = make_task(architectures.resnet(), Options(is_distilled=is_distilled))
+    work = Narrowing(whole(task))
+    full = tuple(group.size for group in work.groups)
+    half = tuple(size // 2 for size in full)
+    orders = (0,) * len(full)
+    close = Met(work, Found(Proposal(full, orders), 1.0))
+    fast = Met(work, Found(Proposal(half, orders), 1.05))
+    macs = prices_of(task.graph, Resource.MACS)
+    assert choose([close, fast], None) is close
+    assert choose([close, fast], macs) is fast
+    far = Met(work, Found(Proposal(half, orders), 1.5))
+    assert choose([close, far], macs) is (far if is_distilled else close)

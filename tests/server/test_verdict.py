@@ -31,7 +31,9 @@ VERSIONS = Versions(
     STABLE,
     TARGET,
     {
-        each.digest: ExpectedOutputs(digest="f" * 64, values=(0.1, 0.9), tolerance=0.01)
+        each.digest: ExpectedOutputs(
+            digest="f" * 64, values=(0.1, 0.9), tolerances=(0.01, 0.01)
+        )
         for each in TARGET.levels
     },
 )

@@ -18,6 +18,7 @@ from secateur_protocols.codec import decode_document
 from secateur_protocols.manifest import Ladder
 from secateur_server.pruning import measurement
 from secateur_server.pruning.flatbuffer import Source, write_model
+from secateur_server.pruning.golden import record
 from secateur_server.pruning.samples import Samples
 
 Edit = Callable[[bytes], bytes]
@@ -125,10 +126,8 @@ def write_version(
     latencies = measurement.latencies(runners, samples.sample(0), lambda _: None)
     out_dir.mkdir(parents=True)
     levels = []
-    for content, runner, latency, manifest in zip(
-        contents, runners, latencies, ladder.levels, strict=True
-    ):
-        golden, golden_bytes = measurement.golden(runner, samples)
+    for content, latency, manifest in zip(contents, latencies, ladder.levels, strict=True):
+        golden, golden_bytes = record(content, samples, macs=manifest.macs)
         share = top1(content, samples)
         accuracy = manifest.accuracy.model_copy(
             update={"value": share, "low": None, "high": None, "samples": len(samples)}

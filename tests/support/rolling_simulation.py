@@ -155,7 +155,9 @@ class RollingSimulation:
             for v, ladder in (("1", self.stable), ("2", self.target))
         )
         expected = {
-            each.digest: ExpectedOutputs(digest_of(f"outputs {each.digest}"), (0.1, 0.9), 0.01)
+            each.digest: ExpectedOutputs(
+                digest_of(f"outputs {each.digest}"), (0.1, 0.9), (0.01, 0.01)
+            )
             for each in self.target.levels
         }
         rollout = Rollout(

@@ -135,6 +135,7 @@ class Updates:
             golden_path=str(self.store.blob_path(golden.digest)),
             golden_digest=golden.digest,
             tolerance=golden.tolerance,
+            tolerances=golden.tolerances,
             is_urgent=is_urgent,
             memory_limit_bytes=self.probe_memory_bytes,
         )

@@ -11,6 +11,7 @@ from secateur_server.cli import (
     backups,
     bench,
     coordinator,
+    dashboard,
     demo,
     enrolment,
     inspection,
@@ -34,6 +35,7 @@ keys.register(app)
 backups.register(app)
 bench.register(app)
 operators.register(app)
+dashboard.register(app)
 demo.register(app)
 enrolment.register(app)
 protocol.register(app)

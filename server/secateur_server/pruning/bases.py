@@ -64,7 +64,11 @@ class Base:
         return listen(fitted, self.channels, self.task.teacher.feeds, lambda _share: None)
 
     def fit(
-        self, stays: Stays, samples: int | None = None, fitted_to: int | None = None
+        self,
+        stays: Stays,
+        samples: int | None = None,
+        fitted_to: int | None = None,
+        passes: int = PASSES,
     ) -> Reconstructed:
         """Narrow this network and fit it to the original."""
         return reconstruct(
@@ -75,7 +79,7 @@ class Base:
             samples=samples,
             fitted_to=fitted_to,
             changed=[block.enters for block in self.blocks],
-            passes=PASSES if samples is None else 0,
+            passes=passes,
         )
 
     def divergence(self, stays: Stays, samples: int) -> float:
@@ -83,7 +87,7 @@ class Base:
         teacher = self.task.teacher
         samples = min(samples, teacher.samples)
         fitted_to = max(1, round(FITTED_SHARE * samples))
-        found = self.fit(stays, samples, fitted_to)
+        found = self.fit(stays, samples, fitted_to, passes=0)
         part = slice(0, samples)
         return divergence(self.task.graph, teacher.outputs, found.outputs, part)
 

@@ -21,6 +21,7 @@ from secateur_protocols.manifest import (
 )
 from secateur_server.errors import InputError
 from secateur_server.pruning import measurement
+from secateur_server.pruning.golden import record
 from secateur_server.pruning.memory import peak_memory_bytes
 from secateur_server.pruning.pareto import Merits, rungs
 from secateur_server.pruning.plan import PruningPlan
@@ -188,9 +189,10 @@ def write_down(
     """
     files: dict[str, bytes] = {}
     manifests: list[Manifest] = []
-    runners = [measurement.load(each.candidate.content, threads) for each in judged.levels]
-    for level, (each, runner) in enumerate(zip(judged.levels, runners, strict=True)):
-        golden, recorded = measurement.golden(runner, evaluation)
+    for level, each in enumerate(judged.levels):
+        golden, recorded = record(
+            each.candidate.content, evaluation, macs=each.candidate.macs, threads=threads
+        )
         manifests.append(
             Manifest(
                 level=level,
@@ -214,7 +216,8 @@ def write_down(
         files[f"level-{level}.golden.npz"] = recorded
         if each.candidate.plan is not None:
             files[f"plan-{level}.json"] = each.candidate.plan.model_dump_json(indent=1).encode()
-    inputs, outputs = measurement.specs(runners[0])
+    dense = measurement.load(judged.levels[0].candidate.content, threads)
+    inputs, outputs = measurement.specs(dense)
     try:
         ladder = Ladder(
             model=model,

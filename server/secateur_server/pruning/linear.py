@@ -229,7 +229,7 @@ def _gather(
     if not inside.all():
         pixels = np.concatenate([pixels, np.zeros((count, 1, channels), np.float32)], axis=1)
     elif np.array_equal(at.ravel(), np.arange(outside)):
-        return pixels.reshape(-1, channels)
+        return pixels.reshape(count * len(rows_at), -1)
     found: npt.NDArray[np.float32] = pixels.take(at.ravel(), axis=1)
     return found.reshape(count * len(rows_at), -1)
 

@@ -1,8 +1,6 @@
 """What is true of an artifact: measured by running it in the engine."""
 
-import hashlib
 import importlib.metadata
-import io
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from secateur_protocols.manifest import Accuracy, Golden, Latency, Metric, TensorSpec
+from secateur_protocols.manifest import Accuracy, Latency, Metric, TensorSpec
 from secateur_server.errors import InputError
 from secateur_server.pruning.samples import Rows, Samples
 
@@ -27,15 +25,6 @@ SETTLED = 0.01
 
 ROUND_S = 0.02
 """How long one level runs in one round at least, seconds."""
-
-GOLDEN_SAMPLES = 4
-MAX_GOLDEN_BYTES = 1 << 20
-GOLDEN_TOLERANCE = 1e-3
-"""Times the largest output, or 1: engines and processors differ in the last bits of a float
-sum; a wrong kernel differs by far more."""
-
-GOLDEN_CODES = 2.0
-"""The same for integer outputs, in codes: engines round sums in different places."""
 
 
 class Runner:
@@ -71,14 +60,18 @@ def _encode(held: Mapping[str, Any], values: Rows) -> Rows:
     return values.astype(dtype).reshape(held["shape"])
 
 
-def load(artifact: bytes, threads: int) -> Runner:
+def load(
+    artifact: bytes, threads: int, kernels: OpResolverType = OpResolverType.AUTO
+) -> Runner:
     """Load an artifact of ours.
 
     Raises:
         InputError: The engine does not take it: a fault of ours, or of the input model.
     """
     try:
-        interpreter = Interpreter(model_content=artifact, num_threads=threads)
+        interpreter = Interpreter(
+            model_content=artifact, num_threads=threads, experimental_op_resolver_type=kernels
+        )
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise InputError(f"the engine refuses the pruned model: {error}") from error
@@ -205,41 +198,6 @@ def _is_settled(medians_ms: Sequence[float]) -> bool:
     low, middle, high = np.percentile(medians_ms, (25, 50, 75))
     error = 1.96 * 1.25 * (high - low) / 1.35 / len(medians_ms) ** 0.5
     return bool(error <= SETTLED * middle)
-
-
-def golden(runner: Runner, samples: Samples) -> tuple[Golden, bytes]:
-    """Record inputs with their outputs, for the probe on the device."""
-    inputs = runner.interpreter.get_input_details()
-    outputs = runner.interpreter.get_output_details()
-    size = sum(
-        int(np.prod(each["shape"])) * np.dtype(each["dtype"]).itemsize for each in inputs
-    )
-    count = int(np.clip(MAX_GOLDEN_BYTES // max(size, 1), 1, min(GOLDEN_SAMPLES, len(samples))))
-    arrays: dict[str, list[Rows]] = {}
-    for codes in (runner.encode(samples.sample(k)) for k in range(count)):
-        runner(codes)
-        for k, each in enumerate(codes):
-            arrays.setdefault(f"input_{k}", []).append(each)
-        for k, detail in enumerate(outputs):
-            found = runner.interpreter.get_tensor(detail["index"])
-            arrays.setdefault(f"output_{k}", []).append(found)
-    found = [each for name, each in arrays.items() if name.startswith("output")]
-    content = io.BytesIO()
-    stacked: dict[str, Any] = {name: np.array(each) for name, each in arrays.items()}
-    np.savez_compressed(content, **stacked)
-    described = Golden(
-        digest=hashlib.sha256(content.getvalue()).hexdigest(),
-        size_bytes=len(content.getvalue()),
-        count=count,
-        tolerance=max(_tolerance(np.array(each)) for each in found),
-    )
-    return described, content.getvalue()
-
-
-def _tolerance(values: Rows) -> float:
-    if values.dtype.kind != "f":
-        return GOLDEN_CODES
-    return GOLDEN_TOLERANCE * max(1.0, float(np.abs(values).max(initial=0)))
 
 
 def _latency(taken_ms: list[float], threads: int) -> Latency:

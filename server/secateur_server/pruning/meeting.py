@@ -7,7 +7,14 @@ import numpy as np
 
 from secateur_server.pruning.allocation import UnreachableBudgetError
 from secateur_server.pruning.apply import apply
-from secateur_server.pruning.bases import TRIED_SAMPLES, affordable_samples, shortened, whole
+from secateur_server.pruning.bases import (
+    FEWEST_SAMPLES,
+    FITTED_SHARE,
+    TRIED_SAMPLES,
+    affordable_samples,
+    shortened,
+    whole,
+)
 from secateur_server.pruning.blocks import find_blocks
 from secateur_server.pruning.budget import Budget, Prices, Resource, prices_of
 from secateur_server.pruning.cost import total_macs
@@ -17,8 +24,8 @@ from secateur_server.pruning.latency import latency_prices, time_models
 from secateur_server.pruning.measurement import load, outputs
 from secateur_server.pruning.narrowing import Stays, everything, narrow
 from secateur_server.pruning.samples import Samples
-from secateur_server.pruning.search import Found
-from secateur_server.pruning.task import Pruned, Task
+from secateur_server.pruning.search import Found, Proposal
+from secateur_server.pruning.task import Task
 from secateur_server.pruning.work import FEWEST, WORK_MACS, Narrowing, trials
 
 FEW = 3
@@ -32,11 +39,12 @@ BLOCK_WORK_MACS = 1e11
 """Multiply-accumulates that trying blocks may take; networks that need more keep theirs."""
 
 AS_CLOSE = 1.1
-"""Of networks that diverge at most so many times as far as the closest one, the fastest is
-taken: a budget of MACs is there to make a network fast."""
+"""Networks that diverge at most so many times as far as the closest one are about as close:
+under a budget of latency the fastest of them is taken."""
 
 AS_CLOSE_DISTILLED = 2.0
-"""The same where networks are distilled after: that brings accuracy back, but no speed."""
+"""The same where networks are distilled after, under any budget: that brings accuracy back,
+but no speed."""
 
 AS_FAST = 1.02
 """Networks that take at most so many times as long are as fast; the closest is taken."""
@@ -114,18 +122,25 @@ def _written(work: Narrowing, stays: Stays) -> bytes:
     return write_model(tree)
 
 
-def answered_alike(task: Task, pruned: Pruned) -> float:
-    """Run a pruned network as it is stored, and compare its answers with the original's.
+def answered_alike(work: Narrowing, proposal: Proposal) -> float:
+    """Fit a network to some samples, and compare its answers on others with the original's.
 
-    In the engine, with all rounding: a quantized network is fitted in real numbers.
+    It is run as it is stored, in the engine, with all rounding: a quantized network is
+    fitted in real numbers. A network that is handed out is fitted to all samples, so it is
+    no worse than this one.
 
     Returns:
-        The `agreement` on some of the calibration samples.
+        The `agreement` on calibration samples that were held back from the fit.
     """
-    tree = pruned.source.tree()
-    apply(tree, pruned.before, pruned.after)
-    inputs = tuple(task.feeds[tensor][:TRIED_SAMPLES] for tensor in task.graph.inputs)
-    samples = Samples(inputs, None)
+    task = work.task
+    affordable = int(AGAIN_WORK_MACS // max(total_macs(task.graph), 1))
+    count = min(max(affordable, FEWEST_SAMPLES), AGAIN_SAMPLES, task.teacher.samples)
+    fitted_to = max(1, round(FITTED_SHARE * count))
+    held_back = slice(fitted_to, count) if fitted_to < count else slice(0, count)
+    fitted = work.fit(proposal, samples=count, fitted_to=fitted_to)
+    tree = work.base.source.tree()
+    apply(tree, work.base.graph, fitted)
+    samples = Samples(tuple(task.teacher.feeds[k][held_back] for k in task.graph.inputs), None)
     wanted, found = (
         outputs(load(content, task.options.threads), samples)
         for content in (task.source.content, write_model(tree))
@@ -180,15 +195,21 @@ def meet(works: Sequence[Narrowing], prices: Prices, level: Budget) -> list[Met]
     return met
 
 
-def choose(met: Sequence[Met], speed: Prices) -> Met:
-    """Take the fastest of those that are about as close as the closest.
+def choose(met: Sequence[Met], speed: Prices | None) -> Met:
+    """Take the closest, or where speed counts the fastest of those about as close.
 
     Of those about as fast, the closest.
+
+    Args:
+        met: Networks that meet the budget.
+        speed: What the operators take. ``None``: it does not count.
     """
     as_close = _as_close(met[0].work.task)
     closest = min(each.found.divergence for each in met)
     close = [each for each in met if each.found.divergence <= as_close * closest] or list(met)
     close = _judged_again(close)
+    if speed is None:
+        return min(close, key=lambda each: each.found.divergence)
     costs = [each.work.model(speed).cost(each.found.proposal.widths) for each in close]
     fast = [
         each for each, cost in zip(close, costs, strict=True) if cost <= AS_FAST * min(costs)

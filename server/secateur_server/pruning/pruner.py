@@ -96,7 +96,7 @@ def _make(request: PruneRequest) -> tuple[Ladder, dict[str, bytes]]:
     source, encoding = densified(given)
     graph = read_graph(source.tree())
     inputs = [graph.tensors[k] for k in graph.inputs]
-    calibration = read_samples(request.calibration_path, inputs)
+    calibration = read_samples(request.calibration_path, inputs).shuffled(request.options.seed)
     evaluation = read_samples(request.evaluation_path, inputs)
     if not request.allow_overlap:
         check_apart(calibration, evaluation)

@@ -3,9 +3,9 @@
 import hashlib
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,12 @@ class Samples:
     def sample(self, k: int) -> tuple[Rows, ...]:
         """Give one sample, an array per input."""
         return tuple(each[k] for each in self.inputs)
+
+    def shuffled(self, seed: int) -> Self:
+        """Put the samples into an order of chance: files are often sorted by class."""
+        order = np.random.default_rng(seed).permutation(len(self))
+        labels = None if self.y is None else self.y[order]
+        return replace(self, inputs=tuple(each[order] for each in self.inputs), y=labels)
 
     def digests(self) -> list[bytes]:
         """Give each sample's digest: equal numbers have equal ones, whatever their type."""

@@ -95,8 +95,8 @@ def network(task: Task) -> Iterator[Pruned]:
         raise NothingToDoError(f"{task.source.path} has no channel that may leave")
     works[0].note_curves()
     prices = find_prices(works, budget.resource)
-    speed = prices
-    if len(works) > 1 and budget.resource is not Resource.LATENCY:
+    speed = prices if budget.resource is Resource.LATENCY else None
+    if speed is None and task.options.is_distilled:
         speed = find_prices(works, Resource.LATENCY)
     for lost in task.options.spread(1.0 - budget.share):
         level = Budget(budget.resource, 1.0 - lost)
@@ -120,19 +120,18 @@ def _in_time(works: list[Narrowing], prices: Prices, level: Budget) -> Iterator[
         except OutOfReachError as error:
             why = why or f"{error} of the time on this engine"
             continue
-        pruned = chosen.work.prune(chosen.found.proposal, _rule(task, asked, chosen))
-        alike = answered_alike(task, pruned)
+        alike = answered_alike(chosen.work, chosen.found.proposal)
         if alike < LEAST_AGREEMENT and not task.options.is_distilled:
             why = why or (
                 f"the closest network so fast answers only {alike:.0%} of the calibration "
-                "samples as the dense one does"
+                "samples that were held back as the dense one does"
             )
             continue
         if why:
             measured = measured_share(chosen.work, chosen.found.proposal.widths)
             found = "unknown" if measured is None else f"{measured:.2f}"
             task.left_out[f"network {level}"] = f"{why}; given instead: one at {found}"
-        yield pruned
+        yield chosen.work.prune(chosen.found.proposal, _rule(task, asked, chosen))
         return
     task.left_out[f"network {level}"] = f"{why}; no larger budget gave one of use"
 

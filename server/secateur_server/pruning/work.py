@@ -12,6 +12,7 @@ from secateur_server.pruning.budget import Prices, Resource, SumModel
 from secateur_server.pruning.channels import ChannelGroup
 from secateur_server.pruning.cost import total_macs
 from secateur_server.pruning.distillation.extra import require_jax
+from secateur_server.pruning.graph import Graph
 from secateur_server.pruning.plan import ChannelPlan, plan_channels, staying
 from secateur_server.pruning.saliency import Ranking, Saliency, rank_by
 from secateur_server.pruning.search import Proposal, Search
@@ -108,9 +109,21 @@ class Narrowing:
     def prune(self, proposal: Proposal, rule: str) -> Pruned:
         """Carry a proposal out with all samples."""
         self.task.progress(1.0, f"reconstructing {rule}")
-        plan = self.plan(proposal, rule)
-        after = self.base.fit(staying(plan, self.base.channels)).graph
+        plan, after = self.plan(proposal, rule), self.fit(proposal)
         return Pruned(rule, plan, self.base.source, self.base.graph, after)
+
+    def fit(
+        self, proposal: Proposal, samples: int | None = None, fitted_to: int | None = None
+    ) -> Graph:
+        """Carry a proposal out, fitted as a network that is kept.
+
+        Args:
+            proposal: Widths, and who leaves.
+            samples: How many of the calibration set are run. ``None``: all.
+            fitted_to: To how many of these it is fitted. ``None``: to all.
+        """
+        stays = staying(self.plan(proposal, ""), self.base.channels)
+        return self.base.fit(stays, samples, fitted_to).graph
 
     def _judge(self, proposal: Proposal) -> float:
         return self.judge(proposal, affordable_samples(self.task, FEWEST, WORK_MACS))

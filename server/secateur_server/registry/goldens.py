@@ -27,16 +27,17 @@ def expected_outputs(blobs_dir: Path, ladder: Ladder) -> dict[Digest, ExpectedOu
 
 def _read(blobs_dir: Path, ladder: Ladder, manifest: Manifest) -> ExpectedOutputs:
     content = (blobs_dir / manifest.golden.digest).read_bytes()
-    digest, values = hashlib.sha256(), list[float]()
+    digest, values, tolerances = hashlib.sha256(), list[float](), list[float]()
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         outputs = [arrays[f"output_{k}"] for k in range(len(ladder.outputs))]
     for k in range(manifest.golden.count):
-        for spec, output in zip(ladder.outputs, outputs, strict=True):
+        for at, (spec, output) in enumerate(zip(ladder.outputs, outputs, strict=True)):
             digest.update(output[k].tobytes())
-            values += _decode(spec, output[k]).ravel()[:MAX_OUTPUTS_TOLD].tolist()
-    return ExpectedOutputs(
-        digest.hexdigest(), tuple(values[:MAX_OUTPUTS_TOLD]), manifest.golden.tolerance
-    )
+            told = _decode(spec, output[k]).ravel()[:MAX_OUTPUTS_TOLD].tolist()
+            values += told
+            tolerances += [manifest.golden.tolerance_of(at)] * len(told)
+    first = slice(MAX_OUTPUTS_TOLD)
+    return ExpectedOutputs(digest.hexdigest(), tuple(values[first]), tuple(tolerances[first]))
 
 
 def _decode(spec: TensorSpec, codes: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
