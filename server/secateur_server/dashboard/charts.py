@@ -133,7 +133,7 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """What the upright axis says.
+    """How large a plot is, and what its upright axis says.
 
     Attributes:
         unit: Written behind the highest value.
@@ -144,6 +144,8 @@ class Scale:
     unit: str = ""
     low: float | None = 0.0
     high: float | None = None
+    width: float = 400.0
+    height: float = 170.0
 
 
 def time_chart(
@@ -173,7 +175,12 @@ def time_chart(
     most = max([*values, *([] if high is None else [high])])
     padding = (most - least or abs(most) or 1.0) * 0.08
     frame = Frame(
-        times_s[0], times_s[-1], least - (padding if low is None else 0), most + padding
+        times_s[0],
+        times_s[-1],
+        least - (padding if low is None else 0),
+        most + padding,
+        width=scale.width,
+        height=scale.height,
     )
     drawn = [
         _grid(frame, scale.unit),

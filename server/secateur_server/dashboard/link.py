@@ -23,6 +23,7 @@ from secateur_protocols.topics import (
 )
 from secateur_server.adapters.broker import Broker, Received, Subscription
 from secateur_server.dashboard.fleet import SHOWN, Fleet
+from secateur_server.errors import TransientError
 
 log = logging.getLogger("secateur.dashboard")
 
@@ -82,7 +83,8 @@ class Link:
         """Leave the broker; whoever waits for an answer gets none."""
         self._broker.stop()
         for waiting in list(self._pending.values()):
-            waiting.cancel()
+            if waiting.set_running_or_notify_cancel():
+                waiting.set_exception(TransientError("the connection to the broker has ended"))
 
     @property
     def is_connected(self) -> bool:
