@@ -63,6 +63,7 @@ from secateur_agent.transfer.watch import Patience
 from secateur_agent.trust.trust import Trust
 from secateur_protocols.ids import ModelName
 from secateur_protocols.info import EngineInfo, Info, ModelTask
+from secateur_protocols.logs import LogForm, log_to_stderr
 
 _PROFILES = {TelemetryProfile.NORMAL: quiet.NORMAL, TelemetryProfile.METERED: quiet.METERED}
 
@@ -83,13 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         be used.
     """
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
-    )
+    log_to_stderr(LogForm.CONSOLE, logging.INFO)
     try:
         if options.command in {"install", "uninstall", "enroll"}:
             return _belong(options)
         settings = read_settings(options.config)
+        log_to_stderr(settings.log_format, logging.INFO)
         return _check(settings) if options.command == "check" else run(settings)
     except (ConfigError, EngineMissingError) as error:
         return _complain(error, EXIT_BAD_INPUT)

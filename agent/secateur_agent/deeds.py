@@ -13,6 +13,7 @@ from secateur_agent.core import swap
 from secateur_agent.errors import AgentError, TransientError
 from secateur_agent.transfer.port import IsCanceled, Progress, Repository
 from secateur_protocols.ids import ModelName
+from secateur_protocols.logs import LogEvent, about
 from secateur_protocols.ota import OtaProgress
 
 log = logging.getLogger("secateur.agent")
@@ -82,7 +83,8 @@ class Deeds:
         try:
             self._updates.sweep(self._needed)
         except AgentError as error:
-            log.warning("nothing is swept now: %s", error)
+            told = about(LogEvent.SWEEP_PUT_OFF)
+            log.warning("nothing is swept now: %s", error, extra=told)
 
     def _run(self, deed: Deed, order: Order) -> swap.Answer:
         try:

@@ -1,6 +1,7 @@
 """Carries the core's effects out: short ones at once, long ones on a worker thread."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from typing import assert_never
 
 from secateur_agent.adapters.updates import Needed, Updates
@@ -10,9 +11,21 @@ from secateur_agent.errors import AgentError
 from secateur_agent.happenings import Finished, Happenings
 from secateur_agent.inference import commands
 from secateur_agent.supervision import Supervisor
+from secateur_protocols.event import DeviceEvent, EventKind
 from secateur_protocols.ids import ModelName
+from secateur_protocols.logs import LogEvent, about
 from secateur_protocols.message import Message
 from secateur_protocols.topics import Leaf
+
+log = logging.getLogger("secateur.agent")
+
+LEVELS: Mapping[EventKind, int] = {
+    EventKind.SWITCHED: logging.INFO,
+    EventKind.REFUSED: logging.WARNING,
+    EventKind.ROLLED_BACK: logging.WARNING,
+    EventKind.FAULT: logging.WARNING,
+}
+"""How much each kind of event is worth a look."""
 
 
 class Effects:
@@ -56,6 +69,7 @@ class Effects:
         """Begin one effect, and finish it if it is short."""
         match effect:
             case agent.Publish():
+                _log(effect.message)
                 self._publish(effect.leaf, effect.message)
             case agent.SetDeadline():
                 deadline = commands.SetDeadline(effect.model, effect.deadline_ms)
@@ -175,3 +189,11 @@ class Effects:
             tuple(each for each in coming if each is not None),
             tuple(each for each in held if each is not None),
         )
+
+
+def _log(message: Message) -> None:
+    """Write what happened to the device's own log, too: it is there without a broker."""
+    if isinstance(message, DeviceEvent):
+        said = f"{message.model}: {message.text}" if message.model else message.text
+        told = about(LogEvent(message.kind), model=message.model)
+        log.log(LEVELS[message.kind], "%s", said, extra=told)

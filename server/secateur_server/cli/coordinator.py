@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from secateur_protocols.logs import LogForm, log_to_stderr
 from secateur_server.cli.keys import (
     DATA,
     DEFAULT_DATA,
@@ -147,12 +148,12 @@ def serve(
     public_url: Annotated[str | None, typer.Option(help="How devices reach blobs.")] = None,
     database: Annotated[str | None, typer.Option(help="URL; none: SQLite in --data.")] = None,
     replica: Annotated[str | None, typer.Option(help="Our name among several.")] = None,
+    log_format: Annotated[LogForm | None, typer.Option(help="Of lines on stderr.")] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Gets addresses as JSON.")] = None,
     *,
     amqtt: Annotated[bool | None, typer.Option(help="Our own broker is amqtt.")] = None,
 ) -> None:
     """Run the coordinator, and a broker where none is named, until stopped."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     options = {
         "broker": broker,
         "broker_port": broker_port,
@@ -164,8 +165,11 @@ def serve(
         "amqtt": amqtt,
         "database": database,
         "replica": replica,
+        "log_format": log_format,
     }
-    _serve(read_settings(config, options), ready_file)
+    settings = read_settings(config, options)
+    log_to_stderr(settings.log_format, logging.WARNING)
+    _serve(settings, ready_file)
 
 
 def _serve(settings: ServeSettings, ready_file: Path | None) -> None:

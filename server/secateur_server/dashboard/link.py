@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 from secateur_protocols.codec import decode, encode
 from secateur_protocols.control import Action, ControlRequest, ControlResponse, ShowStatus
 from secateur_protocols.errors import ProtocolError
+from secateur_protocols.logs import LogEvent, about
 from secateur_protocols.topics import (
     ANY,
     QOS,
@@ -153,7 +154,8 @@ class Link:
         try:
             response = decode(ControlResponse, payload)
         except ProtocolError as error:
-            log.warning("an answer of the coordinator: %s", error)
+            told = about(LogEvent.MESSAGE_REFUSED)
+            log.warning("an answer of the coordinator: %s", error, extra=told)
             return
         self._is_operator = True
         waiting = self._pending.pop(response.request_id, None)
