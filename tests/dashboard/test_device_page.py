@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from secateur_protocols.control import PolicyChange
+from secateur_protocols.control import Forget, PolicyChange
 from secateur_protocols.event import DeviceEvent, EventKind
 from secateur_protocols.ota import Ota, OtaProgress, Update, UpdateState
 from secateur_protocols.telemetry import Resources
 from secateur_protocols.topics import Leaf
+from secateur_server.adapters.operator import OperatorClient
 from secateur_server.core.policy import Scope, change_policy
 from support.browser import Browser
 from support.dashboard_stage import Stage
@@ -35,10 +36,11 @@ def scripted(stage: Stage) -> Iterator[Callable[..., ScriptedDevice]]:
         return devices[-1]
 
     yield make
-    assert stage.coordinator.driver is not None
+    client = OperatorClient(stage.url_of("_operator"), "default")
     for device in devices:
         device.close()
-        stage.coordinator.driver.forget(device.device)
+        client.request(Forget(device=device.device), timeout_s=60.0)
+    client.close()
 
 
 def speak(stage: Stage, device: ScriptedDevice, level: int, sequence: int) -> None:
