@@ -84,6 +84,7 @@ class Driver:
         self._manager = ServiceManager(None, None)
         self._session = 0
         self._is_crossed = False
+        self._told_s = monotonic_s()
         self._switched_at_s = dict.fromkeys(state.swaps, monotonic_s())
 
     def post(self, happening: Happening) -> None:
@@ -314,12 +315,14 @@ class Driver:
         self._manager.status(in_words(collected.reports))
         resources = self._sensors.read()
         passed = self._broker.wire_bytes() if self._broker is not None else WireBytes()
+        elapsed_s, self._told_s = monotonic_s() - self._told_s, monotonic_s()
         if self._configure.http is not None:
             self._supervisor.send(commands.Describe(describe(resources, passed)))
         self._step(
             agent.PeriodEnded(
                 sent_at=utc_now(),
                 period_s=self._period_s,
+                elapsed_s=elapsed_s,
                 resources=resources,
                 reports=collected.reports,
                 held=self._updates.store.held(),

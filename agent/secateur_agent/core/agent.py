@@ -79,7 +79,7 @@ def step(state: AgentState, event: Event) -> Step:  # noqa: PLR0911 - one per ev
         case PeriodEnded():
             return voice.end_period(state, event)
         case FaultSeen():
-            return voice.say(state, EventKind.FAULT, event.model, event.text)
+            return voice.complain(state, event.model, event.text)
         case _:
             assert_never(event)
 
