@@ -4,7 +4,7 @@ A form is hostile until it has been read here: its fields become a message of th
 which bounds everything, or one line that says what is wrong.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -157,6 +157,37 @@ async def steer(ask: Ask, fields: Fields) -> str:
     return f"{name} {done[order]}."
 
 
+_DURATIONS = ("soak_s", "baseline_s", "deadline_s")
+_GATES = (
+    "max_p95_ratio",
+    "max_miss_rise",
+    "max_accuracy_drop",
+    "max_memory_rise",
+    "max_temperature_rise_c",
+    "max_bad_ratio",
+)
+
+
+async def start(ask: Ask, fields: Fields) -> str:
+    """Start a rollout; what a field leaves empty is the default."""
+    plan: dict[str, object] = {"approve_each_wave": fields.get("approve_each_wave") == "yes"}
+    waves = [each.strip() for each in fields.get("waves", "").split(",") if each.strip()]
+    if waves:
+        plan["waves"] = tuple(waves)
+    plan.update(_given(fields, _DURATIONS))
+    plan["gates"] = _given(fields, _GATES)
+    document = {"action": "start_rollout", "model": fields.get("model"), "plan": plan}
+    if version := fields.get("version", "").strip():
+        document["version"] = version
+    status = await ask(read_action(document))
+    return f"{status['rollout']} has begun: {status['model']} {status['version']}."
+
+
+def _given(fields: Fields, names: Sequence[str]) -> dict[str, object]:
+    values = {name: decimal(fields, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
 ACTIONS: Mapping[str, Callable[[Ask, Fields], Awaitable[str]]] = {
     "pin": pin,
     "unpin": unpin,
@@ -164,6 +195,7 @@ ACTIONS: Mapping[str, Callable[[Ask, Fields], Awaitable[str]]] = {
     "forget": forget,
     "abort": abort,
     "steer": steer,
+    "start": start,
 }
 """By the last part of a form's address; each says in a sentence what it did."""
 

@@ -31,6 +31,8 @@ from secateur_server.dashboard.live import stream
 from secateur_server.dashboard.page import Fragments, Page, View
 from secateur_server.dashboard.pages.device import DevicePage
 from secateur_server.dashboard.pages.fleet import FleetPage
+from secateur_server.dashboard.pages.models import ModelsPage
+from secateur_server.dashboard.pages.rollouts import RolloutsPage
 from secateur_server.dashboard.sessions import Session, Sessions
 from secateur_server.errors import ServerError
 
@@ -56,7 +58,13 @@ ANSWER_S = 8.0
 
 MakePage = Callable[[Mapping[str, str]], Page]
 
-PAGES: Mapping[str, MakePage] = {"/": FleetPage, "/devices/{device}": DevicePage}
+PAGES: Mapping[str, MakePage] = {
+    "/": FleetPage,
+    "/devices/{device}": DevicePage,
+    "/models": ModelsPage,
+    "/models/{model}": ModelsPage,
+    "/rollouts": RolloutsPage,
+}
 """By the address, in Starlette's form; each gets what is in the address and in its query."""
 
 
