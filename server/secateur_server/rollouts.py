@@ -231,6 +231,10 @@ class Rollouts:
         found = [describe(each.rollout, self._version) for each in self._courses.values()]
         return sorted(found, key=lambda each: each.started_at, reverse=True)
 
+    def count(self, state: RolloutState) -> int:
+        """Count the rollouts that stand so; asked from any thread."""
+        return sum(each.rollout.state is state for each in list(self._courses.values()))
+
     def say_all(self) -> None:
         """Have everything said once more."""
         self._unsaid = deque(self._courses)

@@ -179,15 +179,18 @@ def _serve(settings: ServeSettings, ready_file: Path | None) -> None:
     from secateur_server.adapters.store import Store, sqlite_url
     from secateur_server.block_server import BlockServer
     from secateur_server.driver import Driver
+    from secateur_server.metrics import renderer
     from secateur_server.registry.registry import Registry
     from secateur_server.signing.refresher import Refresher
+    from secateur_server.signing.standing import expiries
 
     with contextlib.ExitStack() as stack:
         if settings.database is None:
             stack.enter_context(hold_folder(settings.data))
         registry = Registry(settings.data / "registry")
         database = settings.database or sqlite_url(settings.data / "secateur.sqlite")
-        refresher = Refresher(find_places(settings.data, None))
+        places = find_places(settings.data, None)
+        refresher = Refresher(places)
         refresher.start()
         stack.callback(refresher.stop)
         store = Store(database, settings.site)
@@ -201,8 +204,6 @@ def _serve(settings: ServeSettings, ready_file: Path | None) -> None:
         http = ArtifactsServer(
             registry.blobs_dir, host=settings.http_host, port=settings.http_port
         )
-        stack.callback(http.stop)
-        http.start()
         url = settings.public_url or f"http://{settings.http_host}:{http.port}/blobs"
         broker_url = own.url if own else settings.broker or ""
         driver = Driver(
@@ -213,6 +214,9 @@ def _serve(settings: ServeSettings, ready_file: Path | None) -> None:
             registry=registry,
             replicas=_replicas(settings, store),
         )
+        http.offer_metrics(renderer(driver, lambda: expiries(places)))
+        http.start()
+        stack.callback(http.stop)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: driver.quit())
         driver.start()
