@@ -6,7 +6,6 @@ from collections import OrderedDict
 from secateur_protocols.codec import decode, encode
 from secateur_protocols.control import ControlRequest, ControlResponse
 from secateur_protocols.errors import ProtocolError
-from secateur_protocols.logs import LogEvent, about
 from secateur_protocols.topics import control_response
 from secateur_server.adapters.broker import Broker
 from secateur_server.control import Coordinator, answer
@@ -34,8 +33,7 @@ class Requests:
             request = decode(ControlRequest, payload)
         except ProtocolError as error:
             coordinator.counters.count(Met.MALFORMED)
-            told = about(LogEvent.MESSAGE_REFUSED)
-            log.info("control request: %s", error, extra=told)
+            log.info("control request: %s", error)
             return
         response = self._answered.get(request.request_id)
         if response is None:

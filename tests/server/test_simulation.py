@@ -19,6 +19,7 @@ from secateur_server.simulation.scenario import (
     read_scenario,
     write_ladder,
 )
+from secateur_server.simulation.shards import PART_DEVICES, play_in_parts
 from secateur_server.simulation.virtual import Planner, play
 from secateur_server.simulation.world import Body, World
 from support.coordinators import Served
@@ -154,3 +155,13 @@ def test_a_device_without_a_connection_neither_speaks_nor_hears(scenario: Scenar
 
     told = {number for number, _ in devices.tell(world.base_ms[:, 0], Body(world), weather)}
     assert 0 not in told
+
+
+def test_the_result_does_not_depend_on_how_many_processes_play(scenario: Scenario) -> None:
+    short = scenario.model_copy(update={"hours": 0.1})
+    alone, together = (
+        play_in_parts(short, PART_DEVICES + 20, ("planner",), jobs=jobs)["planner"]
+        for jobs in (1, 2)
+    )
+    assert alone.describe() == together.describe()
+    assert alone.device_count == PART_DEVICES + 20

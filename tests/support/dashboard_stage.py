@@ -38,8 +38,7 @@ class Stage:
             self.coordinator = RunningCoordinator(
                 self.url_of("_coordinator"), self._folder / "server"
             )
-            for version in ("1", "2"):
-                self.coordinator.registry.publish(self._folder / "ladder", version=version)
+            self.coordinator.registry.publish(self._folder / "ladder")
             self.coordinator.start()
             self.dashboard = DashboardServer(
                 DashboardSettings(broker_url=self.url_of("_coordinator"), port=0)

@@ -83,7 +83,9 @@ class RollBack:
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Let go of what was brought in for a candidate, and is needed for nothing else."""
+    """Let go of what the store holds for this candidate and nobody else."""
+
+    artifact: Artifact
 
 
 @dataclass(frozen=True, slots=True)

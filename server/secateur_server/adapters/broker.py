@@ -16,6 +16,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode as MqttCode
 
+from secateur_server.adapters.ahead import ReadAhead
 from secateur_server.errors import InputError
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -57,6 +58,13 @@ class Will:
     payload: bytes
 
 
+class _Client(mqtt.Client):
+    def _create_socket(self) -> Any:  # noqa: ANN401 - paho's socket-like
+        # Were this ever called otherwise, paho would read as it does: slower, not wrong.
+        connection: Any = super()._create_socket()
+        return ReadAhead(connection)
+
+
 class Broker:
     """One MQTT 3.1.1 client that subscribes anew on every connection (rule W2)."""
 
@@ -92,7 +100,7 @@ class Broker:
         self._is_pumped = False
         self._next_try_s = 0.0
         self._delay_s = 0.0
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
+        self._client = _Client(CallbackAPIVersion.VERSION2)
         if self._parts.username is not None:
             password = unquote(self._parts.password) if self._parts.password else None
             self._client.username_pw_set(unquote(self._parts.username), password)
@@ -150,10 +158,10 @@ class Broker:
             return
         self._delay_s = 0.0
         for _ in range(most):
-            connection = self._client.socket()
-            if connection is None or not select.select([connection], [], [], 0)[0]:
+            connection: Any = self._client.socket()
+            if connection is None or not _has_more(connection):
                 return
-            self._client.loop(0.0)
+            self._client.loop_read()
 
     def _connect_again(self, timeout_s: float) -> None:
         now_s = time.monotonic()
@@ -283,6 +291,11 @@ def _tls_context(query: str) -> ssl.SSLContext:
     except OSError as error:  # what OpenSSL raises is one too
         raise InputError(f"cannot use {' or '.join(files.values())}: {error}") from error
     return context
+
+
+def _has_more(connection: Any) -> bool:  # noqa: ANN401 - paho's socket-like
+    is_ahead = isinstance(connection, ReadAhead) and connection.pending() > 0
+    return is_ahead or bool(select.select([connection], [], [], 0)[0])
 
 
 def _send_without_delay(_client: mqtt.Client, _userdata: object, connection: Any) -> None:  # noqa: ANN401 - paho's socket-like

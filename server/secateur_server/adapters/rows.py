@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from secateur_protocols.codec import M, decode_document
@@ -12,7 +12,7 @@ from secateur_protocols.message import Message
 from secateur_protocols.presence import Presence
 from secateur_protocols.state import Desired, Reported
 from secateur_protocols.telemetry import Telemetry
-from secateur_server.core.experience import Compared, Experience
+from secateur_server.core.experience import Compared, Experience, Step
 from secateur_server.core.fleet import DeviceState, know
 
 
@@ -69,14 +69,22 @@ def _dump_experiences(experiences: Mapping[str, Experience]) -> str:
                 "sequence": each.sequence,
                 "typical_ms": each.typical_ms,
                 "periods": each.periods,
-                "compared": [
-                    {"from": step[0], "to": step[1], **asdict(compared)}
-                    for step, compared in each.compared.items()
-                ],
+                "compared": [_dump_step(*item) for item in each.compared.items()],
             }
             for model, each in experiences.items()
         }
     )
+
+
+def _dump_step(step: Step, compared: Compared) -> dict[str, str | float]:
+    return {
+        "from": step[0],
+        "to": step[1],
+        "log_ratio": compared.log_ratio,
+        "count": compared.count,
+        "boot": compared.boot,
+        "sequence": compared.sequence,
+    }
 
 
 def _parse_experiences(text: str | None) -> dict[str, Experience]:

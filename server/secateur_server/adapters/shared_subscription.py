@@ -5,7 +5,6 @@ import threading
 import time
 import uuid
 
-from secateur_protocols.logs import LogEvent, about
 from secateur_protocols.topics import ROOT
 from secateur_server.adapters.broker import Broker, Received, Subscription
 
@@ -51,6 +50,5 @@ def delivers_shared(broker_url: str, site: str) -> bool:
         for client in clients:
             client.stop()
     came = sorted(int(probe) for inbox in inboxes for probe in inbox)
-    told = about(LogEvent.SHARED_SUBSCRIPTION_TESTED, sent=PROBES, received=len(came))
-    log.info("shared subscription: %d and %d of %d", *map(len, inboxes), PROBES, extra=told)
+    log.info("shared subscription: %d and %d of %d", *map(len, inboxes), PROBES)
     return came == list(range(PROBES)) and all(inboxes)

@@ -1,6 +1,7 @@
 """``secateur simulate``: a fleet that is played, by the real planner or coordinator."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,10 @@ def simulate(
     scenario: Annotated[Path, typer.Option(help="A TOML file.")],
     devices: Annotated[int, typer.Option(min=1, max=MAX_DEVICES, help="How many.")] = 100,
     hours: Annotated[float | None, typer.Option(help="None: the scenario's.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Without --broker: processes.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Without --broker: processes; none: one per core."),
+    ] = None,
     broker: Annotated[
         str | None, typer.Option(help="Play against a running coordinator; none: no MQTT.")
     ] = None,
@@ -48,14 +52,15 @@ def simulate(
         if not 0 < hours <= MAX_HOURS:
             raise InputError(f"{hours} hours is not above 0 and within a year")
         played = played.model_copy(update={"hours": hours})
+    processes = jobs or os.cpu_count() or 1
     if broker is None:
-        tallies = play_in_parts(played, devices, ("planner", "oracle"), parts=jobs)
+        tallies = play_in_parts(played, devices, ("planner", "oracle"), jobs=processes)
         tally, oracle = tallies["planner"], tallies["oracle"]
     else:
         tally = play_on_broker(
             played, devices, broker, site=site, speed=speed, connections=connections
         )
-        oracle = play_in_parts(played, devices, ("oracle",), parts=1)["oracle"]
+        oracle = play_in_parts(played, devices, ("oracle",), jobs=processes)["oracle"]
     report: dict[str, Any] = {
         "devices": devices,
         "hours": played.hours,

@@ -71,6 +71,10 @@ class Estimate:
         return self.mean + deviations * self.deviation
 
 
+SAME = Estimate(0.0, 0.0)
+"""How a level compares with itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Voices:
     """What like devices say of one subject."""
@@ -189,7 +193,7 @@ def predict_step(
 ) -> Estimate:
     """Predict ln(latency at ``level`` / latency at ``running``) on one device."""
     if level == running:
-        return Estimate(0.0, 0.0)
+        return SAME
     step = (ladder.levels[running].digest, ladder.levels[level].digest)
     known = beliefs.of_step(fingerprint, step) or reference_step(ladder, running, level)
     own = _own(experience, step)

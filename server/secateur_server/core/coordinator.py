@@ -27,6 +27,7 @@ MAX_REASON = 500
 """Characters of a reason that travel."""
 
 UNKNOWN = Resources()
+NONE_REFUSED: frozenset[Digest] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,12 @@ class Published:
 
     ref: LadderRef
     ladder: Ladder
+    is_choosy: bool = field(init=False)
+    """Whether a level is not for every machine and engine."""
+
+    def __post_init__(self) -> None:
+        is_choosy = any(each.requires is not None for each in self.ladder.levels)
+        object.__setattr__(self, "is_choosy", is_choosy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,9 @@ def plan(state: DeviceState, context: Context) -> DeviceState:
         return state
     tasks = [task for task in state.info.tasks if task.model in context.published]
     published = [context.version_for(state.device, task.model) for task in tasks]
-    decisions = decide(_situation(state, state.info, tasks, context)) if tasks else ()
+    decisions = (
+        decide(_situation(state, state.info, tasks, published, context)) if tasks else ()
+    )
     if _is_told(state.desired, context.artifacts_url, published, decisions):
         return state
     models = tuple(map(_wish, published, decisions))
@@ -83,7 +92,11 @@ def plan(state: DeviceState, context: Context) -> DeviceState:
 
 
 def _situation(
-    state: DeviceState, info: Info, tasks: Sequence[ModelTask], context: Context
+    state: DeviceState,
+    info: Info,
+    tasks: Sequence[ModelTask],
+    published: Sequence[Published],
+    context: Context,
 ) -> Situation:
     telemetry = state.telemetry
     if telemetry is not None and telemetry.boot < info.boot:
@@ -92,8 +105,17 @@ def _situation(
     refused = _refused(state)
     return Situation(
         tasks=[
-            _task(state, info, task, context, measured.get(task.model), refused)
-            for task in tasks
+            _task(
+                state,
+                task,
+                each,
+                context,
+                measured=measured.get(task.model),
+                excluded=(refused | unsuited_levels(each.ladder, info))
+                if each.is_choosy
+                else refused,
+            )
+            for task, each in zip(tasks, published, strict=True)
         ],
         resources=telemetry.resources if telemetry else UNKNOWN,
         period_s=telemetry.period_s if telemetry else 1.0,
@@ -106,13 +128,13 @@ def _situation(
 
 def _task(
     state: DeviceState,
-    info: Info,
     task: ModelTask,
+    published: Published,
     context: Context,
+    *,
     measured: ModelTelemetry | None,
-    refused: frozenset[Digest],
+    excluded: frozenset[Digest],
 ) -> Task:
-    published = context.version_for(state.device, task.model)
     return Task(
         ladder=published.ladder,
         policy=effective_policy(
@@ -125,7 +147,7 @@ def _task(
         measured=measured,
         desired=_desired_level(state, task.model, published),
         experience=state.experiences.get(task.model),
-        excluded=refused | unsuited_levels(published.ladder, info),
+        excluded=excluded,
     )
 
 
@@ -158,6 +180,8 @@ def _stepped_level(state: DeviceState, model: ModelName) -> int | None:
 
 def _refused(state: DeviceState) -> frozenset[Digest]:
     refusals = state.reported.refusals if state.reported else ()
+    if not refusals:
+        return NONE_REFUSED
     return frozenset(each.digest for each in refusals if each.count >= MAX_REFUSALS)
 
 

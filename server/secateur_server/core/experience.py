@@ -6,10 +6,9 @@ because latency has just risen, so the level before it would always look worse t
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from statistics import median
 
 from secateur_protocols.ids import Digest
 from secateur_protocols.telemetry import ModelTelemetry
@@ -107,7 +106,7 @@ def observe(
         level=measured.level,
         boot=boot,
         sequence=sequence,
-        typical_ms=max(median(recent_ms), 1e-6),
+        typical_ms=max(_median(recent_ms), 1e-6),
         periods=len(recent_ms),
         compared={} if known is None else known.compared,
         climb=None if known is None else known.climb,
@@ -116,7 +115,7 @@ def observe(
         return now
     if known.digest != now.digest:
         now = replace(now, climb=_begin_climb(known, now))
-    return now if now.climb is None else _watch(now, now.climb, recent_ms)
+    return now if now.climb is None else _watch(now, now.climb)
 
 
 def _begin_climb(known: Experience, now: Experience) -> Climb | None:
@@ -128,11 +127,11 @@ def _begin_climb(known: Experience, now: Experience) -> Climb | None:
     return Climb(step, known.typical_ms, known.compared.get(step))
 
 
-def _watch(now: Experience, climb: Climb, recent_ms: tuple[float, ...]) -> Experience:
+def _watch(now: Experience, climb: Climb) -> Experience:
     """Compare again with each period; after a few, what was seen stands."""
     if now.periods > SETTLED_PERIODS or now.digest != climb.step[1]:
         return replace(now, climb=None)
-    seen = math.log(max(median(recent_ms), 1e-6) / climb.before_ms)
+    seen = math.log(now.typical_ms / climb.before_ms)
     compared = Compared(*_believe(climb.known, seen), now.boot, now.sequence)
     # The newest step last, so that the oldest are the ones to go.
     others = {step: value for step, value in now.compared.items() if step != climb.step}
@@ -146,3 +145,9 @@ def _believe(known: Compared | None, seen: float) -> tuple[float, int]:
     surprise = max(-MAX_SURPRISE, min(MAX_SURPRISE, seen - known.log_ratio))
     gain = max(GAIN, 1 / (known.count + 1))
     return known.log_ratio + gain * surprise, known.count + 1
+
+
+def _median(values: Sequence[float]) -> float:
+    """Like `statistics.median`, which takes several times as long; each message asks."""
+    ordered, middle = sorted(values), len(values) // 2
+    return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

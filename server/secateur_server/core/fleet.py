@@ -41,6 +41,9 @@ class DeviceState:
 def hear(state: DeviceState, said: Said) -> DeviceState:
     """Take one message of the device into account, if it is newer than what is known."""
     match said:
+        case Telemetry():  # first: almost all messages are
+            is_news = state.telemetry is None or said.order > state.telemetry.order
+            return _hear_telemetry(state, said) if is_news else state
         case Presence():
             is_news = state.presence is None or said.order > state.presence.order
             # The end of the session that we know: same order, another state.
@@ -49,9 +52,6 @@ def hear(state: DeviceState, said: Said) -> DeviceState:
         case Info():
             is_news = state.info is None or said.boot >= state.info.boot
             return know(state, said) if is_news else state
-        case Telemetry():
-            is_news = state.telemetry is None or said.order > state.telemetry.order
-            return _hear_telemetry(state, said) if is_news else state
         case Reported():
             is_news = state.reported is None or said.order > state.reported.order
             return replace(state, reported=said) if is_news else state
@@ -68,20 +68,24 @@ def know(state: DeviceState, info: Info) -> DeviceState:
 
 
 def _hear_telemetry(state: DeviceState, said: Telemetry) -> DeviceState:
-    experiences = {
-        measured.model: after
-        for measured in said.models
-        if (
-            after := observe(
-                state.experiences.get(measured.model),
-                measured,
-                boot=said.boot,
-                sequence=said.sequence,
-            )
-        )
-        is not None
-    }
-    return replace(state, telemetry=said, experiences=experiences)
+    experiences = {}
+    for measured in said.models:
+        known = state.experiences.get(measured.model)
+        after = observe(known, measured, boot=said.boot, sequence=said.sequence)
+        if after is not None:
+            experiences[measured.model] = after
+    # As `replace` would, in a third of the time: every message passes here.
+    return DeviceState(
+        device=state.device,
+        presence=state.presence,
+        info=state.info,
+        telemetry=said,
+        reported=state.reported,
+        desired=state.desired,
+        experiences=experiences,
+        fingerprint=state.fingerprint,
+        labels=state.labels,
+    )
 
 
 def learn_from(beliefs: Beliefs, before: DeviceState, after: DeviceState) -> Beliefs:

@@ -34,24 +34,31 @@ def needs_of(situation: Situation, task: Task, level: int) -> Amounts:
 
 def budget_of(situation: Situation) -> Amounts:
     """Say what there is of each shared limit, what the running levels hold included."""
-    resources, tasks = situation.resources, situation.tasks
-    held = [_held(situation, task) for task in tasks]
+    resources = situation.resources
+    held_bytes = held_share = 0.0
+    for task in situation.tasks:
+        if task.running is not None:
+            manifest = task.ladder.levels[task.running]
+            held_bytes += memory_bytes(manifest)
+            held_share += _cpu_share(situation, task, task.running)
     return (
-        _plus(resources.memory_available_bytes, sum(each[0] for each in held)),
+        _plus(resources.memory_available_bytes, held_bytes),
         _plus(resources.disk_free_bytes, 0.0),
-        _cpu_budget(situation, sum(each[2] for each in held)),
+        _cpu_budget(situation, held_share),
         _battery_budget(situation),
     )
 
 
 def shortage_of(needs: Amounts, limits: Amounts) -> Shortage | None:
     """Name the limit that is missed by most; ``None``: all are kept."""
+    if all(map(float.__le__, needs, limits)):
+        return None
     missed = [
         Shortage(cause, needed, limit)
         for cause, needed, limit in zip(SHARED_LIMITS, needs, limits, strict=True)
         if needed > limit
     ]
-    return max(missed, key=lambda each: each.needed / max(each.limit, 1e-9), default=None)
+    return max(missed, key=lambda each: each.needed / max(each.limit, 1e-9))
 
 
 def add(first: Amounts, second: Amounts) -> Amounts:
@@ -61,12 +68,7 @@ def add(first: Amounts, second: Amounts) -> Amounts:
 
 def scale(amounts: Amounts, share: float) -> Amounts:
     """Take a share of each amount."""
-    return tuple(share * amount for amount in amounts)
-
-
-def _held(situation: Situation, task: Task) -> Amounts:
-    running = task.running
-    return NOTHING if running is None else needs_of(situation, task, running)
+    return tuple([share * amount for amount in amounts])
 
 
 def _plus(amount: float | None, held: float) -> float:
@@ -74,11 +76,12 @@ def _plus(amount: float | None, held: float) -> float:
 
 
 def _cpu_budget(situation: Situation, held: float) -> float:
+    cpu_share = situation.resources.cpu_share
     limits = [each.policy.cpu_limit for each in situation.tasks]
     known = [limit for limit in limits if limit is not None]
-    if not known or situation.resources.cpu_share is None:
+    if not known or cpu_share is None:
         return math.inf
-    others = max(0.0, situation.resources.cpu_share - held)
+    others = max(0.0, cpu_share - held)
     return min(known) - others
 
 

@@ -47,32 +47,42 @@ class Pace:
 
 def pace_of(measured: ModelTelemetry) -> Pace | None:
     """Find the pace from a model's telemetry; ``None``: it has not answered."""
-    newest_ms = measured.p95_ms
+    newest_ms, recent_ms = measured.p95_ms, measured.recent_p95_ms
     if newest_ms is None:
         return None
-    logs = [math.log(each) for each in measured.recent_p95_ms if each > 0]
-    if newest_ms <= 0 or len(logs) < 2:  # noqa: PLR2004 - one is nothing to compare with
+    if 0.0 in recent_ms:
+        recent_ms = tuple(each for each in recent_ms if each > 0)
+    if newest_ms <= 0 or len(recent_ms) < 2:  # noqa: PLR2004 - one is nothing to compare with
         return Pace(newest_ms, USUAL_SCATTER)
-    scatter = _scatter(logs)
-    *before, newest = logs[-RECENT_PERIODS:]
-    if abs(newest - _median(before)) > min(CHANGE_DEVIATIONS * scatter, MOST_SCATTER):
+    scatter = _scatter(recent_ms)
+    together_ms = recent_ms[-RECENT_PERIODS:]
+    change = together_ms[-1] / _middle(together_ms[:-1])
+    if abs(math.log(change)) > min(CHANGE_DEVIATIONS * scatter, MOST_SCATTER):
         return Pace(newest_ms, scatter)
-    return Pace(math.exp(_median([*before, newest])), scatter)
+    return Pace(_middle(together_ms), scatter)
 
 
-def _scatter(logs: Sequence[float]) -> float:
+def _scatter(recent_ms: Sequence[float]) -> float:
     """Say how much log p95 scatters from period to period.
 
     From differences of neighbours: a change of load in between is one large difference, which
     the median leaves out.
     """
-    differences = [abs(later - earlier) for earlier, later in pairwise(logs)]
-    own = _median(differences) / DIFFERENCE_TO_SCATTER
-    count = len(differences)
+    ratios = [
+        later / earlier if later > earlier else earlier / later
+        for earlier, later in pairwise(recent_ms)
+    ]
+    own = math.log(_middle(ratios)) / DIFFERENCE_TO_SCATTER
+    count = len(ratios)
     return (count * own + USUAL_WEIGHT * USUAL_SCATTER) / (count + USUAL_WEIGHT)
 
 
-def _median(values: Sequence[float]) -> float:
-    """Like `statistics.median`, which takes several times as long; each message asks."""
+def _middle(values: Sequence[float]) -> float:
+    """Give the value whose logarithm is the median of the logarithms, taking none of them.
+
+    Each message asks for three, and a logarithm of each period is most of what that takes.
+    """
     ordered, middle = sorted(values), len(values) // 2
-    return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+    if len(values) % 2:
+        return ordered[middle]
+    return math.sqrt(ordered[middle - 1]) * math.sqrt(ordered[middle])

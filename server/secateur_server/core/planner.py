@@ -101,8 +101,10 @@ def _decide_all(
     is_last_resort: bool = False,
 ) -> tuple[Decision, ...]:
     return tuple(
-        _decide(situation, task, standing, level, shortage, is_last_resort=is_last_resort)
-        for task, standing, level in zip(situation.tasks, standings, levels, strict=True)
+        [
+            _decide(situation, task, standing, level, shortage, is_last_resort=is_last_resort)
+            for task, standing, level in zip(situation.tasks, standings, levels, strict=True)
+        ]
     )
 
 

@@ -41,6 +41,10 @@ MAX_TERMS = 8
 _TERM = re.compile(r"[A-Za-z0-9_.-]{1,64}=[^,=\x00-\x1f\x7f]{1,200}\Z")
 
 
+_NAMES = {"headroom": "headroom_ratio"}
+"""Options that a policy calls by another name: units go in names, options are short."""
+
+
 class Scope(NamedTuple):
     """For whom a rule is; ``None`` and the empty selector stand for every one."""
 
@@ -60,6 +64,15 @@ class Rule:
 
     change: PolicyChange
     version: int
+    options: Mapping[str, Any] = field(init=False, repr=False, compare=False)
+    """What the change says, by the names of `Policy`: read once, not with each message."""
+
+    def __post_init__(self) -> None:
+        said = self.change.model_dump(exclude_none=True)
+        options = {_NAMES.get(option, option): value for option, value in said.items()}
+        if "quiet_hours" in options:
+            options["quiet_hours"] = parse_quiet_hours(options["quiet_hours"])
+        object.__setattr__(self, "options", options)
 
 
 @dataclass(frozen=True)
@@ -94,6 +107,8 @@ class Policies:
 
     def apply_to(self, device: str, labels: Mapping[str, str], model: str) -> list[Rule]:
         """List the rules that hold, from weak to strong."""
+        if not self.rules:
+            return []
         candidates = [*self._general, *self._by_device.get(device, ())]
         return [
             rule
@@ -148,10 +163,6 @@ class Policy:
         return minute_of_day >= begin or minute_of_day < end
 
 
-_NAMES = {"headroom": "headroom_ratio"}
-"""Options that a policy calls by another name: units go in names, options are short."""
-
-
 def effective_policy(
     policies: Policies,
     device: str,
@@ -166,10 +177,7 @@ def effective_policy(
         return _default_policy(own_deadline_ms)
     merged: dict[str, Any] = {"deadline_ms": own_deadline_ms}
     for rule in rules:
-        for option, value in rule.change.model_dump(exclude_none=True).items():
-            merged[_NAMES.get(option, option)] = value
-    if "quiet_hours" in merged:
-        merged["quiet_hours"] = parse_quiet_hours(merged["quiet_hours"])
+        merged.update(rule.options)
     return Policy(**merged)
 
 

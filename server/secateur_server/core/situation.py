@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from secateur_protocols.ids import Digest
 from secateur_protocols.manifest import Ladder
 from secateur_protocols.telemetry import ModelTelemetry, Resources
-from secateur_server.core.beliefs import Beliefs, Estimate, predict_step
+from secateur_server.core.beliefs import SAME, Beliefs, Estimate, predict_step
 from secateur_server.core.experience import Experience
 from secateur_server.core.pace import Pace, pace_of
 from secateur_server.core.policy import Policy
@@ -80,7 +80,7 @@ class Situation:
         """Predict ln(latency at ``level`` / latency at the running level)."""
         running = task.running
         if running is None or running == level:
-            return Estimate(0.0, 0.0)
+            return SAME
         return predict_step(
             self.beliefs,
             self.fingerprint,

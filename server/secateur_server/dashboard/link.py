@@ -11,7 +11,6 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 from secateur_protocols.codec import decode, encode
 from secateur_protocols.control import Action, ControlRequest, ControlResponse, ShowStatus
 from secateur_protocols.errors import ProtocolError
-from secateur_protocols.logs import LogEvent, about
 from secateur_protocols.topics import (
     ANY,
     QOS,
@@ -24,7 +23,6 @@ from secateur_protocols.topics import (
 )
 from secateur_server.adapters.broker import Broker, Received, Subscription
 from secateur_server.dashboard.fleet import SHOWN, Fleet
-from secateur_server.errors import TransientError
 
 log = logging.getLogger("secateur.dashboard")
 
@@ -84,8 +82,7 @@ class Link:
         """Leave the broker; whoever waits for an answer gets none."""
         self._broker.stop()
         for waiting in list(self._pending.values()):
-            if waiting.set_running_or_notify_cancel():
-                waiting.set_exception(TransientError("the connection to the broker has ended"))
+            waiting.cancel()
 
     @property
     def is_connected(self) -> bool:
@@ -154,8 +151,7 @@ class Link:
         try:
             response = decode(ControlResponse, payload)
         except ProtocolError as error:
-            told = about(LogEvent.MESSAGE_REFUSED)
-            log.warning("an answer of the coordinator: %s", error, extra=told)
+            log.warning("an answer of the coordinator: %s", error)
             return
         self._is_operator = True
         waiting = self._pending.pop(response.request_id, None)

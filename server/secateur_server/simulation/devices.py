@@ -5,12 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from secateur_protocols.info import EngineInfo, Hardware, Info, ModelTask
-from secateur_protocols.manifest import Manifest
+from secateur_protocols.manifest import Ladder, Manifest
 from secateur_protocols.plain import MAX_HISTORY
 from secateur_protocols.state import Desired
 from secateur_protocols.telemetry import ModelTelemetry, Resources, Telemetry
 from secateur_server.simulation.scenario import make_ladder
 from secateur_server.simulation.world import Body, Floats, Integers, Weather, World
+
+NO_RESOURCES = Resources()
 
 
 class Devices:
@@ -30,6 +32,16 @@ class Devices:
         self._recent_ms: list[tuple[float, ...]] = [()] * world.count
         self._held_back: dict[int, Telemetry] = {}
         self._sequence = 0
+        # Copied with a period's values: to make a message anew takes several times as long.
+        self._measured = [_measure(self.ladder, each) for each in self.ladder.levels]
+        self._silent = Telemetry(
+            boot=1,
+            sequence=0,
+            sent_at="",
+            period_s=world.scenario.period_s,
+            resources=NO_RESOURCES,
+            models=(),
+        )
 
     def birth_of(self, number: int) -> Info:
         """Say what a device is."""
@@ -137,45 +149,46 @@ class Devices:
         throttled: bool,  # noqa: FBT001 - one of a device's sensors
     ) -> Telemetry:
         manifest = self.running(number)
-        measured = ModelTelemetry.model_construct(
-            model=self.ladder.model,
-            version=self.ladder.version,
-            level=manifest.level,
-            digest=manifest.digest,
-            precision="float32",
-            deadline_ms=0.0,
-            p50_ms=recent_ms[-1],
-            p95_ms=recent_ms[-1],
-            p99_ms=recent_ms[-1],
-            p999_ms=None,
-            recent_p95_ms=recent_ms,
-            since_switch_s=0.0,
-            offered=0,
-            answered=0,
-            dropped=0,
-            lost=0,
-            deadline_misses=0,
-            switches=0,
-            served=(),
-            prefetched=(),
+        measured = self._measured[manifest.level].model_copy(
+            update={
+                "p50_ms": recent_ms[-1],
+                "p95_ms": recent_ms[-1],
+                "p99_ms": recent_ms[-1],
+                "recent_p95_ms": recent_ms,
+            }
         )
         free = int(self._world.memory_bytes[number]) - (manifest.peak_memory_bytes or 0)
-        resources = Resources.model_construct(
-            cpu_share=cpu_share,
-            cpu_pressure=None,
-            memory_total_bytes=None,
-            memory_available_bytes=max(0, free),
-            temperature_c=temperature_c,
-            throttled=throttled,
-            battery_ratio=None,
-            on_mains=None,
-            disk_free_bytes=None,
+        resources = NO_RESOURCES.model_copy(
+            update={
+                "cpu_share": cpu_share,
+                "memory_available_bytes": max(0, free),
+                "temperature_c": temperature_c,
+                "throttled": throttled,
+            }
         )
-        return Telemetry.model_construct(
-            boot=1,
-            sequence=self._sequence,
-            sent_at="",
-            period_s=self._world.scenario.period_s,
-            resources=resources,
-            models=(measured,),
+        return self._silent.model_copy(
+            update={
+                "sequence": self._sequence,
+                "resources": resources,
+                "models": (measured,),
+            }
         )
+
+
+def _measure(ladder: Ladder, manifest: Manifest) -> ModelTelemetry:
+    """Make what a device says of a level, but for its latencies."""
+    return ModelTelemetry(
+        model=ladder.model,
+        version=ladder.version,
+        level=manifest.level,
+        digest=manifest.digest,
+        precision="float32",
+        deadline_ms=0.0,
+        since_switch_s=0.0,
+        offered=0,
+        answered=0,
+        dropped=0,
+        lost=0,
+        deadline_misses=0,
+        switches=0,
+    )

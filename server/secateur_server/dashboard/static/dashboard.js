@@ -134,8 +134,7 @@ document.addEventListener("submit", async (event) => {
   form.classList.add("busy");
   if (button) button.disabled = true;
   try {
-    const action = (button && button.getAttribute("formaction")) || form.getAttribute("action");
-    const answer = await fetch(action, {
+    const answer = await fetch(form.getAttribute("action"), {
       method: "POST", body: new URLSearchParams(fields),
     });
     if (answer.redirected) { location.href = answer.url; return; }
