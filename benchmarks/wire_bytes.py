@@ -36,15 +36,14 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from secateur_agent.adapters.wire import count
-from secateur_agent.core import quiet
+from secateur_agent.core.profile import METERED, MONTH_S, NORMAL, Profile
 from secateur_agent.core.telemetry import WireBytes
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "examples" / "digits"
-MONTH_S = 30 * 86_400.0
 PERIOD_S = 10.0
 KEEP_ALIVE_S = {"normal": 60.0, "metered": 600.0}
-SILENCE_S = {"normal": quiet.NORMAL.silence_s, "metered": quiet.METERED.silence_s}
+SILENCE_S = {"normal": NORMAL.silence_s, "metered": METERED.silence_s}
 
 PRESSURE_S = 180.0
 """How long the device is under pressure, simulated seconds."""
@@ -187,11 +186,7 @@ def run_compressed_agent(config: str, factor: float) -> None:
     from secateur_agent import cli  # noqa: PLC0415 - this process only
 
     cli._PROFILES = {  # noqa: SLF001 - there is no setting for another speed of time
-        name: replace(
-            profile,
-            silence_s=profile.silence_s / factor,
-            month_bytes=profile.month_bytes * factor,
-        )
+        name: compress(profile, factor)
         for name, profile in cli._PROFILES.items()  # noqa: SLF001
     }
     original = cli._broker_settings  # noqa: SLF001
@@ -202,6 +197,19 @@ def run_compressed_agent(config: str, factor: float) -> None:
 
     cli._broker_settings = compressed  # noqa: SLF001
     sys.exit(cli.main(["run", "--config", config]))
+
+
+def compress(profile: Profile, factor: float) -> Profile:
+    """Let silences be shorter and bytes flow in faster; the bucket holds what it held."""
+    bucket = profile.burst_bytes
+    month_bytes = profile.bytes_per_s * factor * MONTH_S + 4 * bucket
+    return replace(
+        profile,
+        silence_s=profile.silence_s / factor,
+        longest_silence_s=profile.longest_silence_s / factor,
+        month_bytes=month_bytes,
+        burst_ratio=bucket / month_bytes,
+    )
 
 
 def measure(

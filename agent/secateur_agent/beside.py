@@ -12,15 +12,15 @@ from secateur_agent.errors import EXIT_BAD_INPUT, EXIT_FAILED, AgentError, Confi
 from secateur_agent.inference.pipe import Pipe
 from secateur_agent.installed import EngineMissingError
 from secateur_agent.settings import read_settings
+from secateur_protocols.logs import log_to_stderr
 
 
 def main() -> int:
     """Run until told to stop, or until the program is gone."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
-    )
     try:
-        return run(read_settings(Path(sys.argv[2])), Pipe.inherited(int(sys.argv[1])))
+        settings = read_settings(Path(sys.argv[2]))
+        log_to_stderr(settings.log_format, logging.WARNING)
+        return run(settings, Pipe.inherited(int(sys.argv[1])))
     except (ConfigError, EngineMissingError) as error:
         code, problem = EXIT_BAD_INPUT, str(error)
     except AgentError as error:

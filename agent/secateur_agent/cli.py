@@ -24,9 +24,9 @@ from secateur_agent.adapters.sensors import KernelSensors, Sensors, SimulatedSen
 from secateur_agent.adapters.store import Kept, Store
 from secateur_agent.adapters.systemd import ServiceManager
 from secateur_agent.adapters.updates import Updates
-from secateur_agent.core import quiet
 from secateur_agent.core.agent import AgentState
 from secateur_agent.core.guard import Limits
+from secateur_agent.core.profile import METERED, NORMAL, Profile
 from secateur_agent.core.standby import StandbyState
 from secateur_agent.core.swap import SwapState
 from secateur_agent.driver import Driver
@@ -63,8 +63,9 @@ from secateur_agent.transfer.watch import Patience
 from secateur_agent.trust.trust import Trust
 from secateur_protocols.ids import ModelName
 from secateur_protocols.info import EngineInfo, Info, ModelTask
+from secateur_protocols.logs import LogForm, log_to_stderr
 
-_PROFILES = {TelemetryProfile.NORMAL: quiet.NORMAL, TelemetryProfile.METERED: quiet.METERED}
+_PROFILES = {TelemetryProfile.NORMAL: NORMAL, TelemetryProfile.METERED: METERED}
 
 METERED_KEEP_ALIVE_S = 600
 """A ping and its answer are some 230 bytes with TLS and headers: each minute, 10 MB a month."""
@@ -83,13 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         be used.
     """
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
-    )
+    log_to_stderr(LogForm.CONSOLE, logging.INFO)
     try:
         if options.command in {"install", "uninstall", "enroll"}:
             return _belong(options)
         settings = read_settings(options.config)
+        log_to_stderr(settings.log_format, logging.INFO)
         return _check(settings) if options.command == "check" else run(settings)
     except (ConfigError, EngineMissingError) as error:
         return _complain(error, EXIT_BAD_INPUT)
@@ -347,7 +347,7 @@ def _broker_settings(settings: AgentSettings) -> BrokerSettings:
     return settings.broker.model_copy(update={"keep_alive_s": METERED_KEEP_ALIVE_S})
 
 
-def _profile(settings: TelemetrySettings) -> quiet.Profile:
+def _profile(settings: TelemetrySettings) -> Profile:
     profile = _PROFILES[settings.profile]
     if settings.budget_mb_month is None:
         return profile

@@ -1,5 +1,6 @@
 """The long deeds of swaps and standbys, on worker threads: each answers with one event."""
 
+import logging
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,12 +8,15 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from secateur_agent.adapters.clock import monotonic_s
-from secateur_agent.adapters.updates import Updates
+from secateur_agent.adapters.updates import Needed, Updates
 from secateur_agent.core import swap
 from secateur_agent.errors import AgentError, TransientError
 from secateur_agent.transfer.port import IsCanceled, Progress, Repository
 from secateur_protocols.ids import ModelName
+from secateur_protocols.logs import LogEvent, about
 from secateur_protocols.ota import OtaProgress
+
+log = logging.getLogger("secateur.agent")
 
 WORKERS = 4
 """Deeds at a time; more models than that wait their turn."""
@@ -42,14 +46,21 @@ class Order:
 class Deeds:
     """Runs deeds beside the driver's loop."""
 
-    def __init__(self, updates: Updates, tell: Callable[[OtaProgress], None]) -> None:
+    def __init__(
+        self,
+        updates: Updates,
+        tell: Callable[[OtaProgress], None],
+        needed: Callable[[], Needed],
+    ) -> None:
         """Make the workers.
 
         Args:
             updates: What the deeds are made of.
+            needed: Says on a worker what the store is to keep.
             tell: Called on a worker with how far a download is.
         """
         self._updates = updates
+        self._needed = needed
         self._is_over = False
         self._tell = tell
         self._told_at_s = 0.0
@@ -64,6 +75,17 @@ class Deeds:
         self._is_over = True
         self._workers.shutdown(wait=False, cancel_futures=True)
 
+    def tidy(self) -> None:
+        """Let a worker delete what nobody needs."""
+        self._workers.submit(self._tidy)
+
+    def _tidy(self) -> None:
+        try:
+            self._updates.sweep(self._needed)
+        except AgentError as error:
+            told = about(LogEvent.SWEEP_PUT_OFF)
+            log.warning("nothing is swept now: %s", error, extra=told)
+
     def _run(self, deed: Deed, order: Order) -> swap.Answer:
         try:
             return self._do(deed, order)
@@ -76,6 +98,9 @@ class Deeds:
                 retry_after_s=getattr(error, "retry_after_s", 0.0),
                 chance=random.random(),  # noqa: S311 - jitter, no secret
             )
+        finally:
+            if order.is_canceled():
+                self._tidy()  # it still wrote when what it was for had been given up
 
     def _do(self, deed: Deed, order: Order) -> swap.Answer:
         match deed:
@@ -90,7 +115,11 @@ class Deeds:
             case swap.Verify():
                 self._updates.verify(deed.artifact)
             case swap.Probe():
-                proof, detail = self._updates.probe(deed.artifact, is_urgent=order.is_urgent)
+                proof, detail = self._updates.probe(
+                    deed.artifact,
+                    is_urgent=order.is_urgent,
+                    is_canceled=self._canceled(order),
+                )
                 return swap.Proven(deed.ticket, proof, detail)
             case _:
                 assert_never(deed)
@@ -99,9 +128,12 @@ class Deeds:
     def _repository(self, order: Order, *, is_spread: bool = False) -> Repository:
         return self._updates.transfers.open(
             order.artifacts_url,
-            lambda: self._is_over or order.is_canceled(),
+            self._canceled(order),
             is_spread=is_spread,
         )
+
+    def _canceled(self, order: Order) -> IsCanceled:
+        return lambda: self._is_over or order.is_canceled()
 
     def _progress(self, model: ModelName, deed: swap.Fetch) -> Progress:
         started_s = monotonic_s()

@@ -28,6 +28,7 @@ from secateur_agent.inference import commands
 from secateur_agent.supervision import Supervisor
 from secateur_protocols.codec import decode_document
 from secateur_protocols.ids import ModelName
+from secateur_protocols.logs import LogEvent, about
 from secateur_protocols.message import Message
 from secateur_protocols.result import Result
 from secateur_protocols.state import Desired
@@ -83,6 +84,7 @@ class Driver:
         self._manager = ServiceManager(None, None)
         self._session = 0
         self._is_crossed = False
+        self._told_s = monotonic_s()
         self._switched_at_s = dict.fromkeys(state.swaps, monotonic_s())
 
     def post(self, happening: Happening) -> None:
@@ -145,7 +147,6 @@ class Driver:
             case InferenceDied():
                 self._supervisor.survive()
             case Trouble():
-                log.warning("%s", happening.problem)
                 self._step(agent.FaultSeen(None, happening.problem))
             case Quit():
                 return
@@ -155,11 +156,14 @@ class Driver:
     def _take_wire(self, happening: wire.BrokerEvent) -> None:
         match happening:
             case wire.Opened():
-                log.info("connected, session %d", happening.session)
+                told = about(LogEvent.CONNECTED, session=happening.session)
+                log.info("connected, session %d", happening.session, extra=told)
                 self._session = happening.session
                 self._step(agent.Connected(happening.session))
-            case wire.Closed() | wire.Garbled():
-                log.warning("%s", happening.problem)
+            case wire.Closed():
+                log.warning("%s", happening.problem, extra=about(LogEvent.DISCONNECTED))
+            case wire.Garbled():
+                log.warning("%s", happening.problem, extra=about(LogEvent.MESSAGE_REFUSED))
             case wire.Arrived():
                 self._hear(happening)
             case wire.FrameArrived():
@@ -209,7 +213,8 @@ class Driver:
     def _take_sign(self, reply: commands.Ready | commands.Unusable | commands.Alive) -> None:
         match reply:
             case commands.Ready():
-                log.info("inference process ready: %s", reply.engine)
+                told = about(LogEvent.INFERENCE_READY, engine=reply.engine)
+                log.info("inference process ready: %s", reply.engine, extra=told)
                 self._supervisor.started()
                 self._manager.ready()
             case commands.Unusable():
@@ -239,7 +244,8 @@ class Driver:
     def _take_prepared(self, reply: commands.Prepared | commands.NotPrepared) -> None:
         event: standby.Event
         if isinstance(reply, commands.Prepared):
-            log.info("%s: the next narrower level stands by", reply.model)
+            told = about(LogEvent.STANDBY_READY, model=reply.model)
+            log.info("%s: the next narrower level stands by", reply.model, extra=told)
             event = swap.Done(reply.ticket)
         else:
             event = _failed(reply)
@@ -309,12 +315,14 @@ class Driver:
         self._manager.status(in_words(collected.reports))
         resources = self._sensors.read()
         passed = self._broker.wire_bytes() if self._broker is not None else WireBytes()
+        elapsed_s, self._told_s = monotonic_s() - self._told_s, monotonic_s()
         if self._configure.http is not None:
             self._supervisor.send(commands.Describe(describe(resources, passed)))
         self._step(
             agent.PeriodEnded(
                 sent_at=utc_now(),
                 period_s=self._period_s,
+                elapsed_s=elapsed_s,
                 resources=resources,
                 reports=collected.reports,
                 held=self._updates.store.held(),

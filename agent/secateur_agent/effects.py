@@ -1,18 +1,31 @@
 """Carries the core's effects out: short ones at once, long ones on a worker thread."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from typing import assert_never
 
-from secateur_agent.adapters.updates import Updates
+from secateur_agent.adapters.updates import Needed, Updates
 from secateur_agent.core import agent, probation, standby, swap
 from secateur_agent.deeds import Deed, Deeds, Order
 from secateur_agent.errors import AgentError
 from secateur_agent.happenings import Finished, Happenings
 from secateur_agent.inference import commands
 from secateur_agent.supervision import Supervisor
+from secateur_protocols.event import DeviceEvent, EventKind
 from secateur_protocols.ids import ModelName
+from secateur_protocols.logs import LogEvent, about
 from secateur_protocols.message import Message
 from secateur_protocols.topics import Leaf
+
+log = logging.getLogger("secateur.agent")
+
+LEVELS: Mapping[EventKind, int] = {
+    EventKind.SWITCHED: logging.INFO,
+    EventKind.REFUSED: logging.WARNING,
+    EventKind.ROLLED_BACK: logging.WARNING,
+    EventKind.FAULT: logging.WARNING,
+}
+"""How much each kind of event is worth a look."""
 
 
 class Effects:
@@ -44,7 +57,9 @@ class Effects:
         self._updates = updates
         self._state = state
         self._step = step
-        self._deeds = Deeds(updates, lambda said: publish(Leaf.OTA_PROGRESS, said))
+        self._deeds = Deeds(
+            updates, needed=self._needed, tell=lambda said: publish(Leaf.OTA_PROGRESS, said)
+        )
 
     def stop(self) -> None:
         """Begin nothing more."""
@@ -54,6 +69,7 @@ class Effects:
         """Begin one effect, and finish it if it is short."""
         match effect:
             case agent.Publish():
+                _log(effect.message)
                 self._publish(effect.leaf, effect.message)
             case agent.SetDeadline():
                 deadline = commands.SetDeadline(effect.model, effect.deadline_ms)
@@ -87,8 +103,10 @@ class Effects:
             case swap.Refuse():
                 refuse = self._updates.store.refuse
                 self._persist(model, lambda: refuse(model, effect.digest, effect.count))
-            case swap.Discard() | swap.Tell():
-                return  # what nobody needs is swept at the next commit; tells became messages
+            case swap.Discard():
+                self._deeds.tidy()
+            case swap.Tell():
+                return  # it became a message
             case _:
                 assert_never(effect)
 
@@ -158,8 +176,24 @@ class Effects:
     def _commit(self, model: ModelName, artifact: swap.Artifact) -> None:
         self._updates.store.commit(model, artifact)
         self._supervisor.send(commands.Settle(model))
-        machines = self._state().swaps.values()
-        known = [
-            each for machine in machines for each in (machine.incumbent, machine.candidate)
-        ]
-        self._updates.sweep(artifact for artifact in known if artifact is not None)
+        self._deeds.tidy()
+
+    def _needed(self) -> Needed:
+        state = self._state()
+        swaps, standbys = state.swaps.values(), state.standbys.values()
+        targets = [*(each.wanted for each in swaps), *(each.aim for each in standbys)]
+        coming = [*(each.candidate for each in swaps), *(each.artifact for each in standbys)]
+        held = [each.incumbent for each in swaps]
+        return Needed(
+            tuple(each for each in targets if each is not None),
+            tuple(each for each in coming if each is not None),
+            tuple(each for each in held if each is not None),
+        )
+
+
+def _log(message: Message) -> None:
+    """Write what happened to the device's own log, too: it is there without a broker."""
+    if isinstance(message, DeviceEvent):
+        said = f"{message.model}: {message.text}" if message.model else message.text
+        told = about(LogEvent(message.kind), model=message.model)
+        log.log(LEVELS[message.kind], "%s", said, extra=told)

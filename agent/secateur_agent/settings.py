@@ -21,6 +21,7 @@ from secateur_agent.installed import EngineName
 from secateur_agent.transfer.port import Way
 from secateur_protocols.codec import first_problem
 from secateur_protocols.ids import DeviceId, ModelName, Name, SiteId
+from secateur_protocols.logs import LogForm
 
 BROKER_PORT = 1883
 BROKER_TLS_PORT = 8883
@@ -293,6 +294,8 @@ class AgentSettings(_Section):
     state_dir: Path = Path("/var/lib/secateur")
     """Artifacts and the record of what is committed; must outlive a reboot."""
     labels: dict[str, str] = Field(default_factory=dict)
+    log_format: LogForm = LogForm.CONSOLE
+    """How lines on stderr are written: in words, or as JSON for programs."""
     broker: BrokerSettings = BrokerSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     engine: EngineSettings = EngineSettings()

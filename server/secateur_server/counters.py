@@ -42,6 +42,10 @@ class Counters:
             if device in named or len(named) < MAX_NAMED:
                 named[device] += 1
 
+    def total(self, what: Met) -> int:
+        """Give how many there were."""
+        return self._totals[what]
+
     def describe(self) -> dict[str, JsonValue]:
         """Give the totals, and who is behind most of what is wrong."""
         return {

@@ -25,6 +25,7 @@ from secateur_protocols.codec import decode
 from secateur_protocols.control import StartRollout, SteerRollout
 from secateur_protocols.errors import ProtocolError
 from secateur_protocols.info import Info
+from secateur_protocols.logs import LogEvent, about
 from secateur_protocols.ota import Ota
 from secateur_protocols.presence import Presence, PresenceState
 from secateur_protocols.rollout import RolloutStatus
@@ -260,7 +261,8 @@ class Driver:
             said = decode(kind, received.payload)
         except ProtocolError as error:
             self.counters.count(Met.MALFORMED, topic.device)
-            log.info("%s: %s", received.topic[:200], error)
+            told = about(LogEvent.MESSAGE_REFUSED, topic=received.topic[:200])
+            log.info("%s: %s", received.topic[:200], error, extra=told)
             return
         if isinstance(said, Ota):
             self.coordination.rollouts.hear_ota(topic.device, said)

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from secateur_protocols.codec import decode, encode
 from secateur_protocols.control import ControlRequest, ControlResponse
 from secateur_protocols.errors import ProtocolError
+from secateur_protocols.logs import LogEvent, about
 from secateur_protocols.topics import control_response
 from secateur_server.adapters.broker import Broker
 from secateur_server.control import Coordinator, answer
@@ -33,7 +34,8 @@ class Requests:
             request = decode(ControlRequest, payload)
         except ProtocolError as error:
             coordinator.counters.count(Met.MALFORMED)
-            log.info("control request: %s", error)
+            told = about(LogEvent.MESSAGE_REFUSED)
+            log.info("control request: %s", error, extra=told)
             return
         response = self._answered.get(request.request_id)
         if response is None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from secateur_protocols.control import ShowRollouts, StartRollout, Steering, SteerRollout
 from secateur_protocols.ids import DeviceId, ModelName, RequestId
+from secateur_protocols.logs import LogEvent, about
 from secateur_protocols.ota import Ota
 from secateur_protocols.rollout import RolloutId, RolloutState, RolloutStatus
 from secateur_protocols.telemetry import Telemetry
@@ -129,7 +130,7 @@ class Rollouts:
             ):
                 self._read()
         except TransientError as error:
-            log.warning("rollouts: %s", error)
+            log.warning("rollouts: %s", error, extra=about(LogEvent.NOT_SAVED))
         return before != (self.stable, self.moved)
 
     def look(self, at_s: float, devices: Mapping[DeviceId, DeviceState]) -> frozenset[DeviceId]:
@@ -151,7 +152,8 @@ class Rollouts:
             try:
                 moved |= self._advance(course, at_s, devices)
             except TransientError as error:
-                log.warning("rollout %s: %s", course.rollout.rollout, error)
+                told = about(LogEvent.NOT_SAVED, rollout=course.rollout.rollout)
+                log.warning("rollout %s: %s", course.rollout.rollout, error, extra=told)
         return moved
 
     def start(
@@ -228,6 +230,10 @@ class Rollouts:
             return [self.describe(asked.rollout)]
         found = [describe(each.rollout, self._version) for each in self._courses.values()]
         return sorted(found, key=lambda each: each.started_at, reverse=True)
+
+    def count(self, state: RolloutState) -> int:
+        """Count the rollouts that stand so; asked from any thread."""
+        return sum(each.rollout.state is state for each in list(self._courses.values()))
 
     def say_all(self) -> None:
         """Have everything said once more."""
@@ -344,7 +350,7 @@ class Rollouts:
             try:
                 courses[name] = self._open(each)
             except InputError as error:
-                log.warning("%s", error)
+                log.warning("%s", error, extra=about(LogEvent.ROLLOUT_LEFT_OUT, rollout=name))
         self._unsaid.extend({*self._courses, *courses})
         self._courses = courses
         self._read_stable()

@@ -9,6 +9,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
+from secateur_protocols.logs import LogEvent, about
 from secateur_server.adapters.store import Store
 from secateur_server.core.fleet import DeviceState
 from secateur_server.errors import TransientError
@@ -62,7 +63,7 @@ class Saver:
         try:
             written = self._store.save_desired(self._devices[each] for each in decided)
         except TransientError as error:
-            log.warning("%s", error)
+            log.warning("%s", error, extra=about(LogEvent.NOT_SAVED))
             return set(), set()
         self._decided -= decided
         return decided, decided - written
@@ -88,7 +89,7 @@ class Saver:
                 state for device, state in known.items() if self._replicas.owns(device)
             )
         except TransientError as error:
-            log.warning("%s", error)
+            log.warning("%s", error, extra=about(LogEvent.NOT_SAVED))
             return
         for device in known:
             self._changed.pop(device, None)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from secateur_protocols.codec import first_problem
 from secateur_protocols.ids import Name, SiteId
+from secateur_protocols.logs import LogForm
 from secateur_server.errors import InputError
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -36,6 +37,8 @@ class ServeSettings(BaseModel):
     database: str | None = None
     """``sqlite:///path`` or ``postgresql://user:password@host/name``. ``None``: SQLite in
     ``data``."""
+    log_format: LogForm = LogForm.CONSOLE
+    """How lines on stderr are written: in words, or as JSON for programs."""
     replica: Name | None = None
     """This coordinator's name among several of the site. ``None``: it is the only one."""
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secateur_agent.core import agent, quiet, swap
+from secateur_agent.core import agent, swap
+from secateur_agent.core.profile import NORMAL
 from secateur_agent.core.report import LevelServed
 from secateur_protocols.codec import encode
 from secateur_protocols.event import DeviceEvent, EventKind
@@ -30,8 +31,21 @@ def fresh(incumbent: swap.Artifact | None = None) -> agent.AgentState:
 
 def talkative() -> agent.AgentState:
     """An agent that says every period."""
-    return dataclasses.replace(
-        fresh(), profile=dataclasses.replace(quiet.NORMAL, silence_s=0.0)
+    return dataclasses.replace(fresh(), profile=dataclasses.replace(NORMAL, silence_s=0.0))
+
+
+def period(
+    *, elapsed_s: float = 1.0, answered: int = 0, sent_at: str = "2026-01-01T00:00:00Z"
+) -> agent.PeriodEnded:
+    """Give a period in which one level answered so much."""
+    served = (LevelServed(level=1, answered=answered, labelled=0, correct=0),)
+    return agent.PeriodEnded(
+        sent_at=sent_at,
+        period_s=elapsed_s,
+        elapsed_s=elapsed_s,
+        resources=Resources(),
+        reports=(dataclasses.replace(REPORT, served=served),) if answered else (),
+        held=(),
     )
 
 
@@ -173,10 +187,7 @@ def test_a_fault_of_any_length_fits_into_a_message(text: str) -> None:
 
 @given(st.integers(1, 20))
 def test_telemetry_counts_up_by_one_per_period(periods: int) -> None:
-    period = agent.PeriodEnded(
-        sent_at="2026-01-01T00:00:00Z", period_s=1.0, resources=Resources(), reports=(), held=()
-    )
-    said = [each.message for each in messages_of(run(talkative(), [period] * periods))]
+    said = [each.message for each in messages_of(run(talkative(), [period()] * periods))]
     sequences = [each.sequence for each in said if isinstance(each, Telemetry)]
     assert sequences == list(range(periods))
 
@@ -185,38 +196,30 @@ def test_telemetry_counts_up_by_one_per_period(periods: int) -> None:
     st.sampled_from(["1970-01-01T00:00:00Z", "2999-12-31T23:59:59Z", "2026-01-01T00:00:00Z"])
 )
 def test_the_order_of_telemetry_does_not_depend_on_the_wall_clock(sent_at: str) -> None:
-    period = agent.PeriodEnded(
-        sent_at="2026-01-01T00:00:00Z", period_s=1.0, resources=Resources(), reports=(), held=()
-    )
-    jumped = dataclasses.replace(period, sent_at=sent_at)
-    said = [each.message for each in messages_of(run(talkative(), [period, jumped, period]))]
+    periods: list[agent.Event] = [period(), period(sent_at=sent_at), period()]
+    said = [each.message for each in messages_of(run(talkative(), periods))]
     orders = [each.order for each in said if isinstance(each, Telemetry)]
     assert orders == [(INFO.boot, 0), (INFO.boot, 1), (INFO.boot, 2)]
 
 
 def test_what_each_level_answered_in_unsaid_periods_is_in_the_next_message() -> None:
-    def period(answered: int) -> agent.PeriodEnded:
-        served = (LevelServed(level=1, answered=answered, labelled=0, correct=0),)
-        return agent.PeriodEnded(
-            sent_at="2026-01-01T00:00:00Z",
-            period_s=60.0,
-            resources=Resources(),
-            reports=(dataclasses.replace(REPORT, served=served),),
-            held=(),
-        )
-
-    periods = [period(answered) for answered in (1, 2, 4, 8, 16, 32)]
-    said = [each.message for each in messages_of(run(fresh(), list(periods)))]
+    periods: list[agent.Event] = [
+        period(elapsed_s=60.0, answered=answered) for answered in (1, 2, 4, 8, 16, 32)
+    ]
+    said = [each.message for each in messages_of(run(fresh(), periods))]
     counts = [each.models[0].served[0].answered for each in said if isinstance(each, Telemetry)]
     assert counts == [1, 2 + 4 + 8]  # then two minutes of silence, less than the limit
     assert sum(counts) == 15
 
 
 def test_after_a_connection_the_next_period_is_said_whatever_it_holds() -> None:
-    period = agent.PeriodEnded(
-        sent_at="2026-01-01T00:00:00Z", period_s=1.0, resources=Resources(), reports=(), held=()
-    )
-    events: list[agent.Event] = [period, period, agent.Connected(2), period, period]
+    events: list[agent.Event] = [
+        period(),
+        period(),
+        agent.Connected(2),
+        period(),
+        period(),
+    ]
     steps = run(fresh(), events)
     said = [
         any(isinstance(each.message, Telemetry) for each in published(step.effects))

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secateur_agent.core.profile import METERED, MONTH_S, NORMAL, Profile
 from secateur_agent.core.quiet import (
-    METERED,
-    MONTH_S,
-    NORMAL,
-    Profile,
+    COMPLAINT_S,
+    MOST_COMPLAINTS,
     Quiet,
     Seen,
     Why,
+    complain,
     forget,
     weigh,
 )
@@ -79,16 +79,28 @@ def play(
     return weighed
 
 
-@given(history=histories, profile=profiles)
+@given(history=histories, profile=profiles, message_bytes=st.integers(1, 200_000))
 def test_nothing_is_silent_for_longer_than_it_promises(
+    history: list[Period], profile: Profile, message_bytes: int
+) -> None:
+    """Whatever it costs, and also when the budget is long used up."""
+    silent_s, promised_s = 0.0, 0.0
+    weighed = play(history * 5, profile, message_bytes)
+    for period, (state, why) in zip(history * 5, weighed, strict=True):
+        silent_s += period.elapsed_s
+        if why is None:
+            assert silent_s < promised_s
+            continue
+        silent_s, promised_s = 0.0, state.promised_s
+        assert profile.silence_s <= promised_s <= profile.longest_silence_s
+
+
+@given(history=histories, profile=profiles)
+def test_while_there_is_budget_the_silence_is_the_profile_s_own(
     history: list[Period], profile: Profile
 ) -> None:
-    silent_s = 0.0
-    for period, (_, why) in zip(history, play(history, profile), strict=True):
-        silent_s += period.elapsed_s
-        if why is not None:
-            silent_s = 0.0
-        assert silent_s < profile.silence_s + period.elapsed_s
+    promised = {state.promised_s for state, _ in play(history, profile, 0)}
+    assert promised <= {profile.silence_s}
 
 
 @given(profile=profiles, count=st.integers(1, 600))
@@ -128,16 +140,56 @@ def test_while_there_is_budget_a_crossed_limit_is_said_in_its_own_period(
         assert why in {Why.URGENT, Why.HEARTBEAT}
 
 
-@given(history=histories, profile=profiles, message_bytes=st.integers(1, 20_000))
-def test_whatever_happens_the_budget_holds_but_for_heartbeats(
-    history: list[Period], profile: Profile, message_bytes: int
+@given(
+    history=histories.filter(bool),
+    profile=profiles,
+    step_s=st.sampled_from([0.2, 10.0, 300.0]),
+    cost_ratio=st.floats(0.01, 1),
+    faults=st.integers(0, 3),
+)
+def test_whatever_happens_no_more_passes_than_the_budget(
+    history: list[Period], profile: Profile, step_s: float, cost_ratio: float, faults: int
 ) -> None:
-    weighed = play(history * 20, profile, message_bytes)
-    elapsed_s = sum(period.elapsed_s for period in history * 20)
-    said = [why for _, why in weighed if why not in {None, Why.HEARTBEAT}]
-    burst = profile.burst_ratio * profile.month_bytes
-    allowed = 2 * burst + elapsed_s * profile.month_bytes / MONTH_S + message_bytes
-    assert len(said) * message_bytes <= allowed
+    """With messages that bring about as much as may be, faults, and pings meanwhile."""
+    inflow, bucket = profile.bytes_per_s, profile.burst_bytes
+    most_bytes = cost_ratio * min(bucket, inflow * profile.longest_silence_s)
+    ping_bytes = 0.2 * cost_ratio * inflow * step_s
+    state, used, elapsed_s = Quiet(), 0.0, 0.0
+    for period in history * 40:
+        elapsed_s += step_s
+        used += ping_bytes
+        reports = {"digits": period.report} if period.report is not None else {}
+        seen = Seen(
+            elapsed_s=step_s,
+            wire_bytes=int(used),
+            resources=period.resources,
+            reports=reports,
+        )
+        state, why = weigh(state, seen, profile)
+        used += 0.7 * most_bytes if why is not None else 0
+        for _ in range(faults):
+            complaint = complain(state, profile)
+            used += 700 if complaint is not None else 0
+            state = complaint or state
+        assert used <= inflow * elapsed_s + 4 * bucket
+    assert inflow * MONTH_S + 4 * bucket == pytest.approx(profile.month_bytes)
+
+
+def test_faults_are_told_at_once_but_not_by_the_hundred() -> None:
+    state, told = Quiet(), 0
+    for _ in range(1000):
+        complaint = complain(state, NORMAL)
+        told += complaint is not None
+        state = complaint or state
+    assert told == MOST_COMPLAINTS
+    seen = Seen(elapsed_s=COMPLAINT_S, wire_bytes=0, resources=Resources(), reports={})
+    state, _ = weigh(state, seen, NORMAL)
+    assert complain(state, NORMAL) is not None
+
+
+def test_a_fault_is_not_told_when_the_credit_is_used_up() -> None:
+    spent = Quiet(saved_bytes=-METERED.burst_bytes)
+    assert complain(spent, METERED) is None
 
 
 @given(history=histories, profile=profiles)
@@ -165,7 +217,7 @@ def test_short_periods_are_refreshed_sooner_but_only_while_there_is_budget() -> 
     assert at_first.count(Why.REFRESH) == 1199 // NORMAL.refresh_periods
     at_last = [why for _, why in weighed[-1200:] if why is not None]
     spent = len(at_last) * MESSAGE_BYTES
-    assert spent <= 1.1 * 1200 * NORMAL.month_bytes / MONTH_S + MESSAGE_BYTES
+    assert spent <= 1200 * NORMAL.month_bytes / MONTH_S + MESSAGE_BYTES
 
 
 @given(history=histories, profile=profiles)

@@ -1,5 +1,8 @@
 """The swap's numbered rules, over arbitrary histories of wishes, answers and late answers."""
 
+from itertools import pairwise
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +19,7 @@ from support.swap_histories import (
     Played,
     Player,
     Wish,
+    Withdrawal,
     answers,
     histories,
     incumbents,
@@ -294,8 +298,52 @@ def test_a_wish_that_failed_is_tried_again_at_the_next_wish() -> None:
     wish = Wish(ladders.target(1))
     list(player.play([wish, Answer.SUCCEEDS, Answer.FAILS_FOR_GOOD]))
     assert player.state.phase is Phase.IDLE
-    list(player.play([wish, *[Answer.SUCCEEDS] * 6]))
+    list(player.play([wish, wish, *[Answer.SUCCEEDS] * 6]))
     assert player.state.incumbent == ladders.artifact(1)
+
+
+def test_rule_9_what_failed_on_its_way_in_for_good_is_asked_for_less_and_less_often() -> None:
+    player = Player(SwapState(incumbent=ladders.artifact(0)))
+    asked = []
+    for number in range(200):
+        (played,) = player.play([Wish(ladders.target(1))])
+        if any(isinstance(effect, swap.Resolve) for effect in played.effects):
+            asked.append(number)
+            list(player.play([Answer.FAILS_FOR_GOOD]))
+    pauses = [later - earlier for earlier, later in pairwise(asked)]
+    assert pauses == [2, 4, 8, 16, *[swap.MAX_SKIPS + 1] * (len(pauses) - 4)]
+    (played,) = player.play([Wish(ladders.target(2))])
+    assert player.state.phase is Phase.RESOLVING, "another target begins anew"
+
+
+def test_rule_9_expired_metadata_are_asked_for_at_every_wish() -> None:
+    state = SwapState(incumbent=ladders.artifact(0))
+    for _ in range(5):
+        wanting = swap.step(state, swap.Want(ladders.target(1))).state
+        assert wanting.phase is Phase.RESOLVING
+        expired = swap.Failed(
+            ticket=wanting.ticket, reason=ReasonCode.METADATA_EXPIRED, permanent=True
+        )
+        state = swap.step(wanting, expired).state
+        assert state.phase is Phase.IDLE
+
+
+@pytest.mark.parametrize("answers", range(6))
+def test_rule_5_a_withdrawn_wish_ends_canceled_in_any_phase(answers: int) -> None:
+    incumbent = ladders.artifact(0)
+    player = Player(SwapState(incumbent=incumbent))
+    list(player.play([Wish(ladders.target(1)), *[Answer.SUCCEEDS] * answers]))
+    under_way = player.state.phase
+    assert under_way is not Phase.IDLE
+    (ended,) = player.play([Withdrawal.NOW])
+    assert player.state.phase is Phase.IDLE
+    assert player.state.incumbent == incumbent
+    (told,) = (each for each in ended.effects if isinstance(each, swap.Tell))
+    assert (told.state, told.reason) == (UpdateState.CANCELED, ReasonCode.OPERATOR)
+    assert swap.Discard() in ended.effects
+    served = under_way in {Phase.ACTIVATING, Phase.PROBATION}
+    assert (swap.RollBack(incumbent) in ended.effects) == served
+    assert next(iter(player.play([Withdrawal.NOW]))).effects == ()
 
 
 def test_a_timeout_in_probation_says_so_and_rolls_back() -> None:

@@ -43,6 +43,7 @@ def operator(browser: Browser) -> Browser:
     """Give the browser with an operator logged in."""
     log_in(browser, "_operator")
     browser.wait_for_text("operator", inside="#connection")
+    browser.wait_for("document.readyState === 'complete'")
     return browser
 
 
@@ -51,4 +52,5 @@ def viewer(browser: Browser) -> Browser:
     """Give the browser with somebody logged in who may only look."""
     log_in(browser, "_viewer")
     browser.wait_for_text("read only", inside="#connection")
+    browser.wait_for("document.readyState === 'complete'")
     return browser

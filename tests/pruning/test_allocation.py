@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,13 @@ from secateur_server.pruning.allocation import (
     uniform,
     worthwhile,
 )
+from secateur_server.pruning.budget import Resource, SumModel, prices_of
+from secateur_server.pruning.cost import total_macs
+from secateur_server.pruning.narrowing import everything, narrow
+from secateur_server.pruning.selection import free_groups
+from support.architectures import ARCHITECTURES
+from support.slicing import follow
+from support.tiny_models import Network
 
 
 class Chain:
@@ -148,3 +156,32 @@ def test_where_no_width_saves_anything_the_budget_is_out_of_reach_and_nothing_le
     with pytest.raises(UnreachableBudgetError) as caught:
         allocate([Curve((8, 16), (1.0, 0.0))], Flat(), 0.9, [1.0])
     assert caught.value.least == 1.0
+
+
+def padded_shortcuts() -> bytes:
+    """Residual blocks whose shortcut is padded to more channels, as in face detectors."""
+    random = np.random.default_rng(0)
+    net = Network()
+    x = net.conv(net.input(1, 8, 8, 3), random.normal(size=(8, 3, 3, 3)), activation=1)
+    for before, after in ((8, 12), (12, 20)):
+        inner = net.conv(x, random.normal(size=(after, 1, 1, before)))
+        more = np.array([[0, 0], [0, 0], [0, 0], [0, after - before]], np.int32)
+        x = net.op("ADD", inner, net.op("PAD", x, net.constant(more)))
+    return net.finish(net.conv(x, random.normal(size=(4, 1, 1, 20))))
+
+
+@pytest.mark.parametrize("name", ["padded_shortcuts", *ARCHITECTURES])
+def test_the_cost_of_widths_is_that_of_the_network_that_comes_of_them(name: str) -> None:
+    build = padded_shortcuts if name == "padded_shortcuts" else ARCHITECTURES[name]
+    graph, channels = follow(build())
+    groups = free_groups(graph, channels)
+    random = np.random.default_rng(1)
+    orders = [random.permutation(group.size).tolist() for group in groups]
+    model = SumModel(graph, channels, groups, prices_of(graph, Resource.MACS), orders)
+    for share in (0.25, 0.5, 0.75):
+        widths = [max(1, round(share * group.size)) for group in groups]
+        stays = everything(channels)
+        for group, width, order in zip(groups, widths, orders, strict=True):
+            stays[group.channels[order[: group.size - width]]] = False
+        found = total_macs(narrow(graph, channels, stays)) / max(total_macs(graph), 1)
+        assert model.cost(widths) == pytest.approx(found)

@@ -63,7 +63,8 @@ def served(tmp_path: Path, ladder: Ladder) -> Iterator[Served]:
     try:
         wait_until(lambda: ready.exists() or process.poll() is not None)
         assert process.poll() is None, "serve ended"
-        yield Served(json.loads(ready.read_text())["broker"], data, process)
+        addresses = json.loads(ready.read_text())
+        yield Served(addresses["broker"], addresses["artifacts"], data, process)
     finally:
         process.terminate()
         process.wait(30.0)

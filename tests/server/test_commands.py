@@ -59,7 +59,7 @@ def test_forgetting_a_device_that_nobody_knows_says_so(served: Served) -> None:
 
 
 def test_a_broker_that_is_not_there_is_named() -> None:
-    gone = Served("mqtt://127.0.0.1:1", None, None)  # type: ignore[arg-type] # only its address
+    gone = Served("mqtt://127.0.0.1:1", "", None, None)  # type: ignore[arg-type] # only its address
     done = gone.run("devices")
     assert done.returncode == 2
     assert "127.0.0.1:1" in done.stderr

@@ -274,15 +274,13 @@ def test_a_broken_link_and_the_old_versions_failures_do_not(said: Ota) -> None:
 
 def test_a_version_that_was_not_made_for_the_device_is_no_objection() -> None:
     """The refusal comes before the ladder is read, so it names no artifact."""
-    update = Update.model_construct(
+    update = Update(
         model="digits",
         level=0,
-        digest=None,
         state=UpdateState.REJECTED,
-        reason="unsupported_hardware",  # type: ignore[arg-type] # a word of newer agents
-        detail="",
+        reason=ReasonCode.UNSUPPORTED_HARDWARE,
     )
-    said = Ota.model_construct(boot=1, sequence=3, updates=(update,))
+    said = Ota(boot=1, sequence=3, updates=(update,))
     evidence = hear_ota(tell(Evidence()), said, VERSIONS)
     assert evidence.is_unsuited
     assert evidence.objection is None

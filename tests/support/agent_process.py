@@ -29,6 +29,7 @@ spread_s = 0.0
 
 [telemetry]
 period_s = {period_s}
+budget_mb_month = 100000.0
 {more}
 [[models]]
 name = "digits"

@@ -56,6 +56,7 @@ class Served:
     """A ``secateur serve`` in a process of its own."""
 
     broker_url: str
+    artifacts_url: str
     data: Path
     process: "subprocess.Popen[bytes]"
 

@@ -38,7 +38,8 @@ class Stage:
             self.coordinator = RunningCoordinator(
                 self.url_of("_coordinator"), self._folder / "server"
             )
-            self.coordinator.registry.publish(self._folder / "ladder")
+            for version in ("1", "2"):
+                self.coordinator.registry.publish(self._folder / "ladder", version=version)
             self.coordinator.start()
             self.dashboard = DashboardServer(
                 DashboardSettings(broker_url=self.url_of("_coordinator"), port=0)

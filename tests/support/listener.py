@@ -85,7 +85,8 @@ class Listener:
                     if isinstance(message, kind) and matches(message):
                         return message
                 left_s = until - time.monotonic()
-                assert left_s > 0, f"no {kind.__name__} that matches in {self.heard[-5:]}"
+                told = [each for each in self.heard if not isinstance(each, Telemetry)]
+                assert left_s > 0, f"no {kind.__name__} that matches in {told[-12:]}"
                 self._news.wait(left_s)
 
     def wait_for_level(self, level: int, *, since: int = 0) -> Reported:
@@ -104,7 +105,9 @@ class Listener:
     ) -> None:
         if not received.payload or "/result/" in received.topic:
             return  # emptied; or a result, which no test waits for here
-        kind = KINDS[parse_device_topic(received.topic).leaf]
+        kind = KINDS.get(parse_device_topic(received.topic).leaf)
+        if kind is None:
+            return  # blocks of files
         message = decode(kind, bytes(received.payload))
         with self._news:
             self.heard.append(message)

@@ -41,7 +41,9 @@ class SignedRegistry:
         """What devices are given at first."""
         return self.metadata_dir / "1.root.json"
 
-    def publish(self, ladder_dir: Path, *, hardware: tuple[str, ...] = ()) -> Published:
+    def publish(
+        self, ladder_dir: Path, *, hardware: tuple[str, ...] = (), version: str | None = None
+    ) -> Published:
         def allow(published: Published) -> None:
             terms = LadderTerms(
                 model=published.ladder.model,
@@ -50,4 +52,4 @@ class SignedRegistry:
             )
             Lister(self.places, KNOWN).allow(published.ref, terms, self.now)
 
-        return self.registry.publish(ladder_dir, sign=allow)
+        return self.registry.publish(ladder_dir, version=version, sign=allow)

@@ -51,7 +51,13 @@ class Break:
     substitute: swap.Artifact | None
 
 
-Move = Wish | Late | Answer | Descend | Break
+class Withdrawal(Enum):
+    """Nothing is wanted of the model any more."""
+
+    NOW = 1
+
+
+Move = Wish | Withdrawal | Late | Answer | Descend | Break
 
 targets = st.builds(
     lambda level, version: ladders.target(level, version=version),
@@ -70,6 +76,7 @@ moves: st.SearchStrategy[Move] = st.one_of(
     answers,
     answers,
     st.builds(Wish, targets),
+    st.just(Withdrawal.NOW),
     st.builds(Late, st.integers(1, 5), answers),
     st.builds(Descend, st.integers(-1, 2)),
     st.builds(Break, incumbents),
@@ -114,6 +121,8 @@ class Player:
     def _event(self, move: Move) -> swap.Event | None:
         if isinstance(move, Wish):
             return swap.Want(move.target)
+        if isinstance(move, Withdrawal):
+            return swap.Withdraw()
         if isinstance(move, Late):
             return self._answer(move.answer, self.state.ticket - move.behind)
         if isinstance(move, Break):

@@ -6,8 +6,10 @@ import sys
 
 from pydantic import TypeAdapter, ValidationError
 
+from secateur_agent.adapters.clock import monotonic_s
 from secateur_agent.errors import PermanentError
 from secateur_agent.probe_words import CPU_S, ProbeRequest, ProbeResult, write
+from secateur_agent.transfer.port import CanceledError, IsCanceled, never
 from secateur_protocols.ota import ReasonCode
 from secateur_protocols.state import ProofOfRun
 
@@ -15,8 +17,11 @@ TIMEOUT_S = 100.0
 """Longest run of a probe, seconds: below the swap's own timeout for the phase, so that the
 child is dead before the swap goes on."""
 
+POLL_S = 0.2
+"""Longest time until a cancel is noticed, seconds."""
 
-def run_probe(request: ProbeRequest) -> tuple[ProofOfRun, str]:
+
+def run_probe(request: ProbeRequest, is_canceled: IsCanceled = never) -> tuple[ProofOfRun, str]:
     """Run the golden inputs in a process of their own.
 
     Returns:
@@ -25,19 +30,9 @@ def run_probe(request: ProbeRequest) -> tuple[ProofOfRun, str]:
     Raises:
         PermanentError: The candidate failed, crashed the process or took too long. The
             process is gone.
+        CanceledError: Nobody waits for it any more. The process is gone.
     """
-    try:
-        child = subprocess.run(
-            [sys.executable, "-P", "-m", "secateur_agent.probe"],
-            input=write(request).encode(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        msg = f"the probe took longer than {TIMEOUT_S:.0f} s"
-        raise PermanentError(msg, ReasonCode.TIMEOUT) from error
+    child = _run(write(request).encode(), is_canceled)
     result = _read(child)
     if result.reason is not None or result.outputs_digest is None:
         raise PermanentError(result.detail, result.reason or ReasonCode.LOAD_FAILED)
@@ -50,6 +45,30 @@ def run_probe(request: ProbeRequest) -> tuple[ProofOfRun, str]:
         return proof, _measured(result)
     except (ValidationError, TypeError) as error:  # no digest, or no numbers
         raise _no_verdict(child) from error
+
+
+def _run(words: bytes, is_canceled: IsCanceled) -> "subprocess.CompletedProcess[bytes]":
+    command = [sys.executable, "-P", "-m", "secateur_agent.probe"]
+    pipe = subprocess.PIPE
+    until_s = monotonic_s() + TIMEOUT_S
+    unsaid: bytes | None = words
+    with subprocess.Popen(  # noqa: S603 - our own program
+        command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL
+    ) as child:
+        try:
+            while True:
+                try:
+                    output, _ = child.communicate(unsaid, timeout=min(POLL_S, TIMEOUT_S))
+                    return subprocess.CompletedProcess(command, child.returncode, output)
+                except subprocess.TimeoutExpired:
+                    unsaid = None
+                if is_canceled():
+                    raise CanceledError("the probe")
+                if monotonic_s() > until_s:
+                    msg = f"the probe took longer than {TIMEOUT_S:.0f} s"
+                    raise PermanentError(msg, ReasonCode.TIMEOUT)
+        finally:
+            child.kill()
 
 
 def _measured(result: ProbeResult) -> str:

@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import os
 import re
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -88,6 +89,8 @@ class Store:
         self._blobs = root / "blobs"
         self._staging = root / "staging"
         self._models = root / "models"
+        self.changing = threading.Lock()
+        """Held while blobs appear or go, on whatever thread."""
 
     def open(self) -> Opened:
         """Make the folders and count one more boot.
@@ -206,7 +209,8 @@ class Store:
                 msg = f"what was fetched is not {digest[:12]}"
                 raise TransientError(msg, ReasonCode.DIGEST_MISMATCH)
             _flush(staged)
-            staged.replace(self.blob_path(digest))
+            with self.changing:
+                staged.replace(self.blob_path(digest))
             flush_directory(self._blobs)
         except OSError as error:
             raise storage_error(error, staged) from error
@@ -244,8 +248,12 @@ class Store:
             return ()
         return tuple(name for name in names if DIGEST.fullmatch(name))
 
-    def sweep(self, keep: Iterable[Digest]) -> None:
-        """Delete every blob and everything staged that is not to be kept.
+    def sweep(self, keep: Iterable[Digest], *, staged: Iterable[Digest] = ()) -> None:
+        """Delete every blob that is not to be kept, and what is staged for nobody.
+
+        Args:
+            keep: Blobs that stay.
+            staged: What may be on its way in.
 
         What a model would fall back to is kept as well. What cannot be deleted stays.
         """
@@ -253,9 +261,9 @@ class Store:
         for path in self._models.glob("*.json"):
             previous = self._read_record(path.stem).previous_manifest
             kept |= {previous.digest} if previous is not None else set()
-        for folder in (self._blobs, self._staging):
+        for folder, names in ((self._blobs, kept), (self._staging, set(staged))):
             for path in folder.iterdir():
-                if path.name not in kept:
+                if path.name not in names:
                     with contextlib.suppress(OSError):
                         path.unlink()
 

@@ -1,6 +1,6 @@
 """The deeds of a swap that touch disk, network and the probe; called on worker threads."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from secateur_agent.adapters.probing import run_probe
@@ -9,7 +9,7 @@ from secateur_agent.core.swap import Artifact, Target
 from secateur_agent.errors import AgentError, PermanentError, TransientError
 from secateur_agent.installed import EngineName
 from secateur_agent.probe_words import ProbeRequest
-from secateur_agent.transfer.port import Progress, Repository, blob_path, ignore
+from secateur_agent.transfer.port import IsCanceled, Progress, Repository, blob_path, ignore
 from secateur_agent.transfer.transfers import Transfers
 from secateur_agent.trust.trust import Trust
 from secateur_protocols.errors import ProtocolError
@@ -17,6 +17,21 @@ from secateur_protocols.ids import DeviceId, Digest, ModelName
 from secateur_protocols.manifest import MAX_LADDER_BYTES
 from secateur_protocols.ota import ReasonCode
 from secateur_protocols.state import ProofOfRun
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What the store is to keep.
+
+    Attributes:
+        targets: On their way in, whose ladders may not have been read yet.
+        coming: Artifacts on their way in.
+        held: Artifacts that serve.
+    """
+
+    targets: tuple[Target, ...]
+    coming: tuple[Artifact, ...]
+    held: tuple[Artifact, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +109,22 @@ class Updates:
                 msg = f"{digest[:12]} is damaged on disk"
                 raise TransientError(msg, ReasonCode.DIGEST_MISMATCH)
 
-    def probe(self, artifact: Artifact, *, is_urgent: bool) -> tuple[ProofOfRun, str]:
+    def probe(
+        self, artifact: Artifact, *, is_urgent: bool, is_canceled: IsCanceled
+    ) -> tuple[ProofOfRun, str]:
         """Run the golden inputs in a process of their own.
 
         Args:
             artifact: In the store.
             is_urgent: Whether a swap waits for it; else it gives way to everything.
+            is_canceled: Whether nobody waits for it any more: then it is ended.
 
         Returns:
             The proof, and in words and numbers what was measured.
 
         Raises:
             PermanentError: The candidate failed.
+            CanceledError: Nobody waits for it any more.
         """
         golden = artifact.manifest.golden
         request = ProbeRequest(
@@ -120,20 +139,29 @@ class Updates:
             is_urgent=is_urgent,
             memory_limit_bytes=self.probe_memory_bytes,
         )
-        return run_probe(request)
+        return run_probe(request, is_canceled)
 
-    def sweep(self, artifacts: Iterable[Artifact]) -> None:
-        """Delete what belongs to none of the ladders of these artifacts.
+    def sweep(self, needed: Callable[[], Needed]) -> None:
+        """Delete what belongs to none of the ladders of what is needed.
+
+        Args:
+            needed: Asked once nothing can be admitted any more, so that what it says holds
+                until all is deleted.
 
         Raises:
             AgentError: A ladder could not be read; nothing was deleted.
         """
-        keep: set[Digest] = set()
-        for artifact in artifacts:
-            keep.add(artifact.target.ladder.digest)
-            for manifest in self.store.read_ladder(artifact.target.ladder).levels:
-                keep |= {manifest.digest, manifest.golden.digest}
-        self.store.sweep(keep)
+        with self.store.changing:
+            now = needed()
+            keep = {target.ladder.digest for target in now.targets}
+            staged = set(keep)
+            for artifact in (*now.held, *now.coming):
+                keep.add(artifact.target.ladder.digest)
+                for manifest in self.store.read_ladder(artifact.target.ladder).levels:
+                    keep |= {manifest.digest, manifest.golden.digest}
+            for artifact in now.coming:
+                staged |= {artifact.digest, artifact.manifest.golden.digest}
+            self.store.sweep(keep, staged=staged)
 
     def _bring(
         self,

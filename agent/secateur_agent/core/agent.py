@@ -79,7 +79,7 @@ def step(state: AgentState, event: Event) -> Step:  # noqa: PLR0911 - one per ev
         case PeriodEnded():
             return voice.end_period(state, event)
         case FaultSeen():
-            return voice.say(state, EventKind.FAULT, event.model, event.text)
+            return voice.complain(state, event.model, event.text)
         case _:
             assert_never(event)
 
@@ -87,7 +87,8 @@ def step(state: AgentState, event: Event) -> Step:  # noqa: PLR0911 - one per ev
 def _desired(state: AgentState, desired: Desired) -> Step:
     if state.desired is not None and desired.revision <= state.desired.revision:
         return Step(state)
-    following = _reconcile(replace(state, desired=desired))
+    withdrawn = _withdraw(state, desired)
+    following = _reconcile(replace(withdrawn.state, desired=desired))
     reported = voice.report(following.state)
     deadlines = tuple(
         SetDeadline(wish.model, wish.deadline_ms)
@@ -97,8 +98,28 @@ def _desired(state: AgentState, desired: Desired) -> Step:
     refused = _refuse_strangers(reported.state, desired)
     return Step(
         refused.state,
-        (*deadlines, *following.effects, *reported.effects, *refused.effects),
+        (
+            *withdrawn.effects,
+            *deadlines,
+            *following.effects,
+            *reported.effects,
+            *refused.effects,
+        ),
     )
+
+
+def _withdraw(state: AgentState, desired: Desired) -> Step:
+    """Stop the updates of models that were wanted until now and are no more.
+
+    One that steps down alone is not stopped: nobody wished for that.
+    """
+    before = {wish.model for wish in state.desired.models} if state.desired else set()
+    gone = before - {wish.model for wish in desired.models} - set(state.lids)
+    effects: tuple[Effect, ...] = ()
+    for model in sorted(gone & set(state.swaps)):
+        stopped = _swap(state, model, swap.Withdraw())
+        state, effects = stopped.state, (*effects, *stopped.effects)
+    return Step(state, effects)
 
 
 def _refuse_strangers(state: AgentState, desired: Desired) -> Step:

@@ -69,15 +69,18 @@ class ReconcileDue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeriodEnded:
-    """One telemetry period is over.
+    """One telemetry period is over, or a crossed limit has ended it early.
 
     Attributes:
         sent_at: The device's UTC clock, ISO 8601.
+        period_s: How long one is meant to be.
+        elapsed_s: How long this one was.
         held: Digests of verified artifacts in the store.
     """
 
     sent_at: str
     period_s: float
+    elapsed_s: float
     resources: Resources
     reports: tuple[LaneReport, ...]
     held: tuple[Digest, ...]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from secateur_agent.core import descent, quiet, standby, swap
+from secateur_agent.core.profile import NORMAL, Profile
 from secateur_agent.core.report import LevelServed
 from secateur_agent.core.telemetry import History
 from secateur_protocols.ids import ModelName
@@ -40,7 +41,7 @@ class AgentState:
     updates: Mapping[ModelName, Update] = field(default_factory=dict)
     histories: Mapping[ModelName, History] = field(default_factory=dict)
     unsaid: Mapping[ModelName, tuple[LevelServed, ...]] = field(default_factory=dict)
-    profile: quiet.Profile = quiet.NORMAL
+    profile: Profile = NORMAL
     saying: quiet.Quiet = field(default_factory=quiet.Quiet)
     sequence: int = 0
     telemetry_sequence: int = 0

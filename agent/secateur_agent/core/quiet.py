@@ -4,30 +4,45 @@ A device on which nothing happens says little; what matters is said at once. In 
 which they win:
 
     urgent       a limit was crossed, an artifact changed, a frame was lost
-    heartbeat    nothing was said for ``silence_s``
+    heartbeat    nothing was said for as long as the last message promised
     notable      a number left the dead-band around what was said last
     following    one of the periods after such a one: the planner's patience counts them
-    refresh      nothing was said for a while, though for less than ``silence_s``
+    refresh      nothing was said for a while, though for less than that
 
-The budget is a bucket of bytes that fills at the rate of a month's allowance. The last three
-are said while it holds any, urgent periods also on credit, heartbeats always: whoever listens
-may take a longer silence than ``silence_s`` for absence, and no shorter one.
+The budget is a bucket of bytes that fills steadily. The last three are said while it holds
+any, urgent periods also on credit, until that is used up as well.
+
+Heartbeats always are: whoever listens may take a longer silence than was promised for
+absence, and no shorter one. But each message promises anew, and on credit the silence grows
+to what the bucket needs to be level again. So the budget is a bound: in 30 days no more passes
+than ``month_bytes``, as long as one message and all that it brings about (a change of level,
+the broker's acknowledgements, pings) cost no more than the bucket can hold, and the
+connection lasts. Proof: a period is said only while less than a bucket is owed, or after a
+silence in which at least as much flowed in as the message before it and its consequences took
+out. So at most three buckets are owed; a full one is there at first; and the inflow leaves
+room for these four.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from secateur_agent.core.profile import Profile
 from secateur_agent.core.report import LaneReport
 from secateur_protocols.telemetry import Resources
-
-MONTH_S = 30 * 86_400
 
 WARM_C = 80.0
 """From here on the planner lets nothing go wider: to be on the other side is urgent."""
 
 SHORT_RATIO = 0.1
 """Less available memory than this share is short: likewise."""
+
+
+MOST_COMPLAINTS = 16
+"""Faults that are told at once, and one more every `COMPLAINT_S`."""
+
+COMPLAINT_S = 60.0
+"""How long a fault that was told counts, seconds."""
 
 
 class Why(StrEnum):
@@ -51,65 +66,11 @@ _LEAST_SAVED = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """How much is said.
-
-    Attributes:
-        silence_s: A message comes at least this often, seconds.
-        refresh_periods: And, while there is budget, after so many periods.
-        latency_ratio: Dead-band of a p95: this share of what was said last, or a fifth of this
-            share of the deadline, whichever is more.
-        resource_ratio: Dead-band of shares and pressures, 0 to 1, and of memory and disk as
-            shares of what there is.
-        celsius: Dead-band of the temperature.
-        following: Periods said after one that mattered. The planner's patience counts them, 3
-            by default: with as many again, one bad period among them does not put its next
-            decision off.
-        month_bytes: On the wire, all of the agent's messages, acknowledgements and pings and
-            their overhead included; downloads not.
-        burst_ratio: What the bucket holds, and how far it may be overdrawn, as a share of a
-            month's bytes.
-    """
-
-    silence_s: float
-    refresh_periods: int
-    latency_ratio: float
-    resource_ratio: float
-    celsius: float
-    following: int
-    month_bytes: float
-    burst_ratio: float
-
-
-NORMAL = Profile(
-    silence_s=180.0,
-    refresh_periods=18,
-    latency_ratio=0.25,
-    resource_ratio=0.25,
-    celsius=5.0,
-    following=6,
-    month_bytes=72e6,
-    burst_ratio=0.01,
-)
-
-METERED = Profile(
-    silence_s=1800.0,
-    refresh_periods=180,
-    latency_ratio=1.0,
-    resource_ratio=1.0,
-    celsius=10.0,
-    following=3,
-    month_bytes=8e6,
-    burst_ratio=0.0025,
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """One period.
 
     Attributes:
-        elapsed_s: Since the period before.
+        elapsed_s: Since the period before, which a crossed limit may have ended early.
         wire_bytes: All that has passed on the wire since the agent started, both ways.
     """
 
@@ -125,18 +86,34 @@ class Quiet:
 
     Attributes:
         said: ``None``: nothing yet on this connection.
-        silent_s: Since then; likewise ``silent_periods``.
+        promised_s: The next message comes within this time, give or take a period.
+        silent_s: Since the last one; likewise ``silent_periods``.
         following: Periods that are still to be said after one that mattered.
         saved_bytes: In the bucket; below 0 it is overdrawn. ``None``: full.
         wire_bytes: As of the last period.
+        complaints: Faults that were told lately; of each, less and less is left.
     """
 
     said: Seen | None = None
+    promised_s: float = 0.0
     silent_s: float = 0.0
     silent_periods: int = 0
     following: int = 0
     saved_bytes: float | None = None
     wire_bytes: int = 0
+    complaints: float = 0.0
+
+
+def complain(state: Quiet, profile: Profile) -> Quiet | None:
+    """Count a fault that is to be told at once; ``None``: it must not be.
+
+    A model that fails with each frame would fill the link with its faults. They are counted
+    in the telemetry as well.
+    """
+    owes_all = state.saved_bytes is not None and state.saved_bytes <= -profile.burst_bytes
+    if owes_all or state.complaints > MOST_COMPLAINTS - 1:
+        return None
+    return replace(state, complaints=state.complaints + 1)
 
 
 def forget(state: Quiet) -> Quiet:
@@ -150,31 +127,49 @@ def weigh(state: Quiet, seen: Seen, profile: Profile) -> tuple[Quiet, Why | None
     Returns:
         The next state, and why it is said. ``None``: it is not.
     """
-    burst = profile.burst_ratio * profile.month_bytes
-    saved = burst if state.saved_bytes is None else state.saved_bytes
-    used = max(0, seen.wire_bytes - state.wire_bytes)
-    saved = min(burst, saved + profile.month_bytes / MONTH_S * seen.elapsed_s) - used
+    saved = _save(state, seen, profile)
     following = replace(
         state,
         saved_bytes=saved,
         wire_bytes=seen.wire_bytes,
         silent_s=state.silent_s + seen.elapsed_s,
         silent_periods=state.silent_periods + 1,
+        complaints=max(0.0, state.complaints - seen.elapsed_s / COMPLAINT_S),
     )
     why = _why(following, seen, profile)
-    if why is None or saved <= _LEAST_SAVED[why] * burst:
+    if why is None or saved <= _LEAST_SAVED[why] * profile.burst_bytes:
         return following, None
     left = (
         profile.following if why in {Why.URGENT, Why.NOTABLE} else max(0, state.following - 1)
     )
-    said = replace(following, said=seen, silent_s=0.0, silent_periods=0, following=left)
+    said = replace(
+        following,
+        said=seen,
+        promised_s=_promise_s(saved, profile),
+        silent_s=0.0,
+        silent_periods=0,
+        following=left,
+    )
     return said, why
+
+
+def _save(state: Quiet, seen: Seen, profile: Profile) -> float:
+    """Give what the bucket holds now: what is used leaves it, what does not fit is gone."""
+    saved = profile.burst_bytes if state.saved_bytes is None else state.saved_bytes
+    used = max(0, seen.wire_bytes - state.wire_bytes)
+    return min(profile.burst_bytes, saved + profile.bytes_per_s * seen.elapsed_s) - used
+
+
+def _promise_s(saved: float, profile: Profile) -> float:
+    """Give the longest time until the next message, if one is said now."""
+    level_s = -saved / profile.bytes_per_s
+    return min(max(profile.silence_s, level_s), profile.longest_silence_s)
 
 
 def _why(state: Quiet, seen: Seen, profile: Profile) -> Why | None:
     said = state.said
     # Before all else, so that credit that is used up never silences a heartbeat.
-    if said is None or state.silent_s >= profile.silence_s:
+    if said is None or state.silent_s >= state.promised_s:
         return Why.HEARTBEAT
     if _alarms(said) != _alarms(seen) or _losses(said) != _losses(seen):
         return Why.URGENT

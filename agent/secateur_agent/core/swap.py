@@ -11,6 +11,7 @@ field of `Failed`, and the same events always give the same effects.
      |<-- Failed, TimedOut: back to the incumbent, discard -----------------+--------------|
      |<-- Done: commit --------------------------------------------------------------------|
 
+    any phase --Want of another: supersede--> RESOLVING; --Withdraw: cancel--> IDLE
     any phase --StepDown: supersede--> ACTIVATING, with an artifact that is proven and loaded
 
 Rule 1: everything that affects a transition lives in this file.
@@ -27,6 +28,10 @@ Rule 7: stepping down alone goes to a narrower level of the incumbent's own ladd
 waits for nothing but the reference to be replaced.
 Rule 8: a committed artifact that hangs is counted likewise, and after `MAX_REFUSALS` within
 `STEADY_S` each, the one before it serves.
+Rule 9: what failed on its way in and would fail again (there is no such file, say) is not
+asked for again at once: the first `Want` after it is passed over, then three, seven, at
+most `MAX_SKIPS`; another target begins anew. Expired metadata are no such failure: somebody
+signs them again, and the device is to notice.
 """
 
 from collections.abc import Mapping
@@ -64,6 +69,7 @@ from secateur_agent.core.swap_event import (
     StepDown,
     TimedOut,
     Want,
+    Withdraw,
 )
 from secateur_protocols.ids import Digest
 from secateur_protocols.ota import ReasonCode, UpdateState
@@ -97,6 +103,7 @@ __all__ = [
     "Verify",
     "Want",
     "Watch",
+    "Withdraw",
 ]
 """With what this module defines, the whole machine: its callers need no other."""
 
@@ -115,6 +122,10 @@ MAX_REMEMBERED = 16
 MAX_ATTEMPTS = 8
 """Fetches of one candidate before the update fails; with full jitter some two minutes.
 The wish stays, and the next `Want` starts again."""
+
+
+MAX_SKIPS = 31
+"""Wishes passed over at most (rule 9): half an hour, as one comes each minute."""
 
 
 class Phase(StrEnum):
@@ -162,6 +173,8 @@ class SwapState:
         ticket: Grows by one with every effect that answers, as long as the agent runs.
         attempts: Failed fetches of this candidate.
         rejected: The last target that was refused too often to be tried again.
+        deferred: The last target that failed on its way in for good; ``setbacks`` counts how
+            often, ``skips`` the wishes for it that are still to be passed over (rule 9).
         refusals: How often each digest failed by its own fault; kept on disk.
         proofs: What was probed since the agent started, and the proof it gave.
     """
@@ -173,6 +186,9 @@ class SwapState:
     ticket: int = 0
     attempts: int = 0
     rejected: Target | None = None
+    deferred: Target | None = None
+    setbacks: int = 0
+    skips: int = 0
     refusals: Mapping[Digest, int] = field(default_factory=dict)
     proofs: Mapping[Digest, ProofOfRun] = field(default_factory=dict)
 
@@ -209,6 +225,8 @@ def step(state: SwapState, event: Event) -> Step:
     match event:
         case Want():
             return _want(state, event.target)
+        case Withdraw():
+            return _withdraw(state)
         case StepDown():
             return _step_down(state, event)
         case Broken():
@@ -247,8 +265,20 @@ def _want(state: SwapState, target: Target) -> Step:
     serves = state.incumbent is not None and state.incumbent.target == target
     if serves or state.rejected == target:
         return Step(state)
+    if state.deferred == target and state.skips > 0:
+        return Step(replace(state, skips=state.skips - 1))
+    if state.deferred != target:
+        state = replace(state, deferred=None, setbacks=0)
     wanting = replace(state, wanted=target, candidate=None, attempts=0, rejected=None)
     return _enter(wanting, Phase.RESOLVING)
+
+
+def _withdraw(state: SwapState) -> Step:
+    if state.wanted is None:
+        return Step(state)
+    gone = _leave(state, failed=False, is_followed=False)
+    told = _tell(state, UpdateState.CANCELED, ReasonCode.OPERATOR)
+    return Step(gone.state, (*gone.effects, told))
 
 
 def _supersede(state: SwapState) -> Step:
@@ -356,7 +386,15 @@ def _failed(state: SwapState, failure: Failed) -> Step:
             again = Phase.RESOLVING if state.candidate is None else Phase.FETCHING
             delay_s = max(backoff_s(attempts, chance=failure.chance), failure.retry_after_s)
             return _enter(replace(state, attempts=attempts), again, delay_s)
+    if in_transit and failure.permanent and failure.reason is not ReasonCode.METADATA_EXPIRED:
+        state = _defer(state)
     return _abandon(state, _end_of(state.phase), failure.reason, failure.detail)
+
+
+def _defer(state: SwapState) -> SwapState:
+    setbacks = state.setbacks + 1
+    skips = min(MAX_SKIPS, (1 << min(setbacks, MAX_SKIPS)) - 1)
+    return replace(state, deferred=state.wanted, setbacks=setbacks, skips=skips)
 
 
 def _end_of(phase: Phase) -> UpdateState:
@@ -386,16 +424,22 @@ def _newest(known: Mapping[Digest, V]) -> Mapping[Digest, V]:
     return dict(list(known.items())[-MAX_REMEMBERED:])
 
 
-def _leave(state: SwapState, *, failed: bool) -> Step:
-    """Give up the candidate; what serves goes on serving (rule 2)."""
+def _leave(state: SwapState, *, failed: bool, is_followed: bool = True) -> Step:
+    """Give up the candidate; what serves goes on serving (rule 2).
+
+    Args:
+        state: Of a swap under way.
+        failed: Whether it was the candidate's fault.
+        is_followed: Whether another wish takes its place.
+    """
     effects: list[Effect] = []
     serves = state.phase in {Phase.ACTIVATING, Phase.PROBATION}
-    if serves and (failed or state.incumbent is not None):
-        effects.append(RollBack(state.incumbent))
     # A first candidate that is superseded goes on answering until the next one does.
-    kept = serves and not failed and state.incumbent is None
-    if state.candidate is not None and not kept:
-        effects.append(Discard(state.candidate))
+    kept = serves and not failed and is_followed and state.incumbent is None
+    if serves and not kept:
+        effects.append(RollBack(state.incumbent))
+    if not kept:
+        effects.append(Discard())
     if state.candidate is not None and state.phase in _OWN_FAULT and not failed:
         digest = state.candidate.digest
         effects.append(Refuse(digest, state.refusals.get(digest, 0)))

@@ -83,9 +83,7 @@ class RollBack:
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Let go of what the store holds for this candidate and nobody else."""
-
-    artifact: Artifact
+    """Let go of what was brought in for a candidate, and is needed for nothing else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,11 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdraw:
+    """The coordinator wants nothing of this model any more; an operator stopped it."""
+
+
+@dataclass(frozen=True, slots=True)
 class StepDown:
     """The device itself wants a narrower level, now.
 
@@ -110,4 +115,4 @@ class TimedOut:
 Answer = Resolved | Done | Proven | Failed | TimedOut
 """What an effect with a ticket comes to."""
 
-Event = Want | StepDown | Broken | Hung | Answer
+Event = Want | Withdraw | StepDown | Broken | Hung | Answer

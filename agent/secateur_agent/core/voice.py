@@ -73,7 +73,7 @@ def end_period(state: AgentState, period: PeriodEnded) -> Step:
         histories[model] = extend(histories.get(model, History()), report)
         unsaid[model] = add_served(unsaid.get(model, ()), report.served)
     seen = quiet.Seen(
-        elapsed_s=period.period_s,
+        elapsed_s=period.elapsed_s,
         wire_bytes=period.wire.total,
         resources=period.resources,
         reports=reports,
@@ -89,7 +89,7 @@ def _say_period(state: AgentState, period: PeriodEnded) -> Step:
         sequence=state.telemetry_sequence,
         sent_at=period.sent_at,
         period_s=period.period_s,
-        silence_s=state.profile.silence_s + period.period_s,
+        silence_s=state.saying.promised_s + period.period_s,
         wire_sent_bytes=period.wire.sent,
         wire_received_bytes=period.wire.received,
         resources=shorten(period.resources),
@@ -149,6 +149,14 @@ def _tell_updates(state: AgentState) -> Step:
         boot=state.info.boot, sequence=state.sequence, updates=tuple(state.updates.values())
     )
     return _publish(state, Leaf.OTA, ota)
+
+
+def complain(state: AgentState, model: ModelName | None, text: str) -> Step:
+    """Say that something broke, unless too much was said of that already."""
+    saying = quiet.complain(state.saying, state.profile)
+    if saying is None:
+        return Step(state)
+    return say(replace(state, saying=saying), EventKind.FAULT, model, text)
 
 
 def say(state: AgentState, kind: EventKind, model: ModelName | None, text: str) -> Step:

@@ -11,6 +11,7 @@ from secateur_agent.adapters.clock import monotonic_s
 from secateur_agent.errors import TransientError
 from secateur_agent.transfer.opening import UnreachableError
 from secateur_agent.transfer.port import CanceledError, Progress, Repository, ignore
+from secateur_protocols.logs import LogEvent, about
 
 log = logging.getLogger("secateur.agent")
 
@@ -69,7 +70,8 @@ class EitherRepository:
             try:
                 return go(self._http)
             except UnreachableError as error:
-                log.info("%s: trying blocks over MQTT", error)
+                told = about(LogEvent.HTTP_CLOSED)
+                log.info("%s: trying blocks over MQTT", error, extra=told)
                 self._memory.close()
         try:
             return go(self._blocks)

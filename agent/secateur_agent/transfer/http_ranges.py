@@ -101,15 +101,16 @@ def _receive(
 ) -> None:
     start = _start_of(response, path, held)
     received, total = start, partial.size_bytes
-    buffer = memoryview(bytearray(CHUNK_BYTES))
     with partial.appending(start) as file:
         while received < total:
             with translated(path):
-                count = response.readinto(buffer[: min(CHUNK_BYTES, total - received)])
-            if not count:
+                # What is there, and no waiting for more: a wait that ends in an error would
+                # lose it.
+                chunk = response.read1(min(CHUNK_BYTES, total - received))
+            if not chunk:
                 raise _cut(path, received)
-            file.write(buffer[:count])
-            received += count
+            file.write(chunk)
+            received += len(chunk)
             progress(received, total)
 
 

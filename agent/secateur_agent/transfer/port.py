@@ -90,6 +90,11 @@ def ignore(_received: int, _total: int) -> None:
     """Take no note of progress."""
 
 
+def never() -> bool:
+    """Say that somebody needs it still."""
+    return False
+
+
 class UnknownRepository:
     """Where files come from is not known yet: none can be had."""
 

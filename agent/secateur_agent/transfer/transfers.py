@@ -9,13 +9,14 @@ from secateur_agent.transfer.http_ranges import HttpRepository
 from secateur_agent.transfer.ledger import Ledger
 from secateur_agent.transfer.mqtt_blocks import BlockRepository
 from secateur_agent.transfer.opening import is_http
-from secateur_agent.transfer.port import IsCanceled, Repository, UnknownRepository, Way
+from secateur_agent.transfer.port import (
+    IsCanceled,
+    Repository,
+    UnknownRepository,
+    Way,
+    never,
+)
 from secateur_agent.transfer.watch import Pace, Patience, Watch
-
-
-def never() -> bool:
-    """Say that somebody needs it still."""
-    return False
 
 
 class Transfers:

@@ -1,16 +1,17 @@
-"""Blobs by HTTP with ranges, from a folder, in a thread."""
+"""Blobs by HTTP with ranges, from a folder, in a thread; metrics, where they are offered."""
 
 import re
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from secateur_server.errors import ServerError
@@ -19,6 +20,11 @@ START_S = 10.0
 
 BACKLOG = 1024
 """Connections that may wait to be accepted: a fleet fetches a new model at once."""
+
+METRICS_S = 1.0
+"""Metrics are as old as this at most, seconds: who asks more often costs nothing more."""
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -40,9 +46,14 @@ class ArtifactsServer:
             ServerError: The address is taken or not ours.
         """
         self._blobs_dir = blobs_dir
+        self._render: Callable[[], bytes] | None = None
+        self._rendered = b""
+        self._rendered_at_s = float("-inf")
+        self._rendering = threading.Lock()
         routes = [
             Route("/blobs/{digest}", self._blob, methods=["GET", "HEAD"]),
             Route("/metadata/{name}", self._metadata, methods=["GET", "HEAD"]),
+            Route("/metrics", self._metrics, methods=["GET"]),
         ]
         app = Starlette(routes=routes)
         config = uvicorn.Config(
@@ -65,6 +76,10 @@ class ArtifactsServer:
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), daemon=True, name="artifacts"
         )
+
+    def offer_metrics(self, render: Callable[[], bytes]) -> None:
+        """Answer ``GET /metrics`` with what it gives; it is asked once a second at most."""
+        self._render = render
 
     def start(self) -> None:
         """Answer requests from now on.
@@ -103,3 +118,13 @@ class ArtifactsServer:
         return FileResponse(
             path, media_type="application/json", headers={"Cache-Control": "no-cache"}
         )
+
+    def _metrics(self, _request: Request) -> Response:
+        # No coroutine: adding up a large fleet must not hold up devices that fetch.
+        if self._render is None:
+            raise HTTPException(404)
+        with self._rendering:
+            now_s = time.monotonic()
+            if now_s > self._rendered_at_s + METRICS_S:
+                self._rendered, self._rendered_at_s = self._render(), now_s
+        return Response(self._rendered, media_type=METRICS_TYPE)

@@ -5,6 +5,7 @@ import threading
 import time
 import uuid
 
+from secateur_protocols.logs import LogEvent, about
 from secateur_protocols.topics import ROOT
 from secateur_server.adapters.broker import Broker, Received, Subscription
 
@@ -50,5 +51,6 @@ def delivers_shared(broker_url: str, site: str) -> bool:
         for client in clients:
             client.stop()
     came = sorted(int(probe) for inbox in inboxes for probe in inbox)
-    log.info("shared subscription: %d and %d of %d", *map(len, inboxes), PROBES)
+    told = about(LogEvent.SHARED_SUBSCRIPTION_TESTED, sent=PROBES, received=len(came))
+    log.info("shared subscription: %d and %d of %d", *map(len, inboxes), PROBES, extra=told)
     return came == list(range(PROBES)) and all(inboxes)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from secateur_protocols.logs import LogForm, log_to_stderr
 from secateur_server.cli.keys import (
     DATA,
     DEFAULT_DATA,
@@ -147,12 +148,12 @@ def serve(
     public_url: Annotated[str | None, typer.Option(help="How devices reach blobs.")] = None,
     database: Annotated[str | None, typer.Option(help="URL; none: SQLite in --data.")] = None,
     replica: Annotated[str | None, typer.Option(help="Our name among several.")] = None,
+    log_format: Annotated[LogForm | None, typer.Option(help="Of lines on stderr.")] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Gets addresses as JSON.")] = None,
     *,
     amqtt: Annotated[bool | None, typer.Option(help="Our own broker is amqtt.")] = None,
 ) -> None:
     """Run the coordinator, and a broker where none is named, until stopped."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     options = {
         "broker": broker,
         "broker_port": broker_port,
@@ -164,8 +165,11 @@ def serve(
         "amqtt": amqtt,
         "database": database,
         "replica": replica,
+        "log_format": log_format,
     }
-    _serve(read_settings(config, options), ready_file)
+    settings = read_settings(config, options)
+    log_to_stderr(settings.log_format, logging.WARNING)
+    _serve(settings, ready_file)
 
 
 def _serve(settings: ServeSettings, ready_file: Path | None) -> None:
@@ -176,15 +180,18 @@ def _serve(settings: ServeSettings, ready_file: Path | None) -> None:
     from secateur_server.block_server import BlockServer
     from secateur_server.collector import collect_seldom
     from secateur_server.driver import Driver
+    from secateur_server.metrics import renderer
     from secateur_server.registry.registry import Registry
     from secateur_server.signing.refresher import Refresher
+    from secateur_server.signing.standing import expiries
 
     with contextlib.ExitStack() as stack:
         if settings.database is None:
             stack.enter_context(hold_folder(settings.data))
         registry = Registry(settings.data / "registry")
         database = settings.database or sqlite_url(settings.data / "secateur.sqlite")
-        refresher = Refresher(find_places(settings.data, None))
+        places = find_places(settings.data, None)
+        refresher = Refresher(places)
         refresher.start()
         stack.callback(refresher.stop)
         store = Store(database, settings.site)
@@ -198,8 +205,6 @@ def _serve(settings: ServeSettings, ready_file: Path | None) -> None:
         http = ArtifactsServer(
             registry.blobs_dir, host=settings.http_host, port=settings.http_port
         )
-        stack.callback(http.stop)
-        http.start()
         url = settings.public_url or f"http://{settings.http_host}:{http.port}/blobs"
         broker_url = own.url if own else settings.broker or ""
         driver = Driver(
@@ -210,6 +215,9 @@ def _serve(settings: ServeSettings, ready_file: Path | None) -> None:
             registry=registry,
             replicas=_replicas(settings, store),
         )
+        http.offer_metrics(renderer(driver, lambda: expiries(places)))
+        http.start()
+        stack.callback(http.stop)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: driver.quit())
         collect_seldom()

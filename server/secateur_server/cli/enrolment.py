@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from secateur_protocols.logs import LogForm, log_to_stderr
+
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DATA = Annotated[Path, typer.Option(help="The server's folder.")]
 OUT = Annotated[Path, typer.Option(help="Where the files go.")]
@@ -132,6 +134,7 @@ def serve_certificates(
     data: DATA = DEFAULT_DATA,
     listen: Annotated[str, typer.Option(help="Where to listen.")] = "0.0.0.0",  # noqa: S104 - devices come from elsewhere, and TLS asks who they are
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0: a free one.")] = 8009,
+    log_format: Annotated[LogForm, typer.Option(help="Of lines on stderr.")] = LogForm.CONSOLE,
     ready_file: Annotated[Path | None, typer.Option(help="Gets the port as JSON.")] = None,
 ) -> None:
     """Give certificates to devices that bring a token, or one that is to be renewed."""
@@ -143,7 +146,7 @@ def serve_certificates(
     from secateur_server.enrolment.authority import AUTHORITY, FleetAuthority
     from secateur_server.enrolment.https import EnrolmentServer
 
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    log_to_stderr(log_format, logging.INFO)
     authority = FleetAuthority(data / AUTHORITY)
     server = EnrolmentServer(authority, host=listen, port=port, names=hosts, now=_now)
     ended = threading.Event()

@@ -59,7 +59,7 @@ OWN_FAULTS = frozenset(
 """Reasons that speak against the version. The others (a link that broke, a battery, a budget)
 speak of the moment: the device tries again, until the rollout's deadline."""
 
-UNSUITED = frozenset({"unsupported_hardware"})
+UNSUITED = frozenset({ReasonCode.UNSUPPORTED_HARDWARE})
 """Reasons that say that a version was not made for this device."""
 
 FAILED = frozenset({UpdateState.FAILED, UpdateState.REJECTED, UpdateState.ROLLED_BACK})

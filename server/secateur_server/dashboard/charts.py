@@ -11,11 +11,11 @@ SPARK_TOP = 1.5
 """Share of the deadline at the upper edge of a sparkline; what is above is drawn there."""
 
 
-def sparkline(trend: Sequence[float], places: int) -> Html:
+def sparkline(trend: Sequence[float], periods: int) -> Html:
     """Draw p95 as a share of the deadline; the dashed line is the deadline."""
-    step = SPARK_WIDTH / max(1, places - 1)
+    step = SPARK_WIDTH / max(1, periods - 1)
     begin = SPARK_WIDTH - step * (len(trend) - 1)
-    points = [
+    places = [
         (begin + step * place, _spark_y(min(share, SPARK_TOP)))
         for place, share in enumerate(trend)
     ]
@@ -32,10 +32,10 @@ def sparkline(trend: Sequence[float], places: int) -> Html:
             y2=deadline_y,
         )
     ]
-    if len(points) > 1:
-        drawn.append(tag("polyline", class_=f"trend {kind}", points=_points(points)))
-    if points:
-        x, y = points[-1]
+    if len(places) > 1:
+        drawn.append(tag("polyline", class_=f"trend {kind}", points=points(places)))
+    if places:
+        x, y = places[-1]
         drawn.append(
             tag("circle", class_=f"now {kind}", cx=f"{x - 2:.1f}", cy=f"{y:.1f}", r="2")
         )
@@ -53,8 +53,9 @@ def _spark_y(share: float) -> float:
     return 2 + (SPARK_HEIGHT - 4) * (1 - share / SPARK_TOP)
 
 
-def _points(points: Iterable[tuple[float, float]]) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+def points(places: Iterable[tuple[float, float]]) -> str:
+    """Write places as a polyline wants them."""
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
 
 
 def meter(share: float | None, kind: str = "") -> Html:
@@ -133,7 +134,7 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """What the upright axis says.
+    """How large a plot is, and what its upright axis says.
 
     Attributes:
         unit: Written behind the highest value.
@@ -144,6 +145,8 @@ class Scale:
     unit: str = ""
     low: float | None = 0.0
     high: float | None = None
+    width: float = 400.0
+    height: float = 170.0
 
 
 def time_chart(
@@ -173,7 +176,12 @@ def time_chart(
     most = max([*values, *([] if high is None else [high])])
     padding = (most - least or abs(most) or 1.0) * 0.08
     frame = Frame(
-        times_s[0], times_s[-1], least - (padding if low is None else 0), most + padding
+        times_s[0],
+        times_s[-1],
+        least - (padding if low is None else 0),
+        most + padding,
+        width=scale.width,
+        height=scale.height,
     )
     drawn = [
         _grid(frame, scale.unit),
@@ -286,7 +294,7 @@ def _line(frame: Frame, times_s: Sequence[float], series: Series, kind: str) -> 
         else:
             pieces[-1].append((frame.x(at_s), frame.y(value)))
     return join(
-        tag("polyline", class_=f"{kind} {series.kind}", points=_points(piece))
+        tag("polyline", class_=f"{kind} {series.kind}", points=points(piece))
         if len(piece) > 1
         else tag(
             "circle",

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 from secateur_protocols.codec import decode, encode
 from secateur_protocols.control import Action, ControlRequest, ControlResponse, ShowStatus
 from secateur_protocols.errors import ProtocolError
+from secateur_protocols.logs import LogEvent, about
 from secateur_protocols.topics import (
     ANY,
     QOS,
@@ -23,6 +24,7 @@ from secateur_protocols.topics import (
 )
 from secateur_server.adapters.broker import Broker, Received, Subscription
 from secateur_server.dashboard.fleet import SHOWN, Fleet
+from secateur_server.errors import TransientError
 
 log = logging.getLogger("secateur.dashboard")
 
@@ -82,7 +84,8 @@ class Link:
         """Leave the broker; whoever waits for an answer gets none."""
         self._broker.stop()
         for waiting in list(self._pending.values()):
-            waiting.cancel()
+            if waiting.set_running_or_notify_cancel():
+                waiting.set_exception(TransientError("the connection to the broker has ended"))
 
     @property
     def is_connected(self) -> bool:
@@ -151,7 +154,8 @@ class Link:
         try:
             response = decode(ControlResponse, payload)
         except ProtocolError as error:
-            log.warning("an answer of the coordinator: %s", error)
+            told = about(LogEvent.MESSAGE_REFUSED)
+            log.warning("an answer of the coordinator: %s", error, extra=told)
             return
         self._is_operator = True
         waiting = self._pending.pop(response.request_id, None)

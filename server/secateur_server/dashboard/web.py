@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib import resources
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.applications import Starlette
@@ -21,11 +22,17 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
+from secateur_protocols.control import Action
 from secateur_server.dashboard import layout
+from secateur_server.dashboard.actions import ACTIONS, result_of
 from secateur_server.dashboard.guard import Guard
+from secateur_server.dashboard.link import Link, Role
 from secateur_server.dashboard.live import stream
 from secateur_server.dashboard.page import Fragments, Page, View
+from secateur_server.dashboard.pages.device import DevicePage
 from secateur_server.dashboard.pages.fleet import FleetPage
+from secateur_server.dashboard.pages.models import ModelsPage
+from secateur_server.dashboard.pages.rollouts import RolloutsPage
 from secateur_server.dashboard.sessions import Session, Sessions
 from secateur_server.errors import ServerError
 
@@ -46,9 +53,18 @@ STATIC = {
 
 MAX_FIELDS = 200
 
+ANSWER_S = 8.0
+"""How long the coordinator may take to answer."""
+
 MakePage = Callable[[Mapping[str, str]], Page]
 
-PAGES: Mapping[str, MakePage] = {"/": FleetPage}
+PAGES: Mapping[str, MakePage] = {
+    "/": FleetPage,
+    "/devices/{device}": DevicePage,
+    "/models": ModelsPage,
+    "/models/{model}": ModelsPage,
+    "/rollouts": RolloutsPage,
+}
 """By the address, in Starlette's form; each gets what is in the address and in its query."""
 
 
@@ -74,6 +90,7 @@ class Web:
             Route("/login", self._login_page, methods=["GET"]),
             Route("/login", self._log_in, methods=["POST"]),
             Route("/logout", self._log_out, methods=["POST"]),
+            Route("/actions/{name}", self._act, methods=["POST"]),
             Route("/health", self._health, methods=["GET"]),
             Route("/static/{name}", self._static, methods=["GET"]),
         ]
@@ -191,6 +208,20 @@ class Web:
         answer.delete_cookie(COOKIE)
         return answer
 
+    async def _act(self, request: Request) -> Response:
+        session = self._session(request)
+        if session is None:
+            return RedirectResponse("/login", status_code=303)
+        act = ACTIONS.get(request.path_params["name"])
+        if act is None:
+            return PlainTextResponse("there is no such action\n", status_code=404)
+        link = session.link
+        try:
+            words = await act(lambda action: _ask(link, action), await read_form(request))
+        except ServerError as error:
+            return JSONResponse({"ok": False, "words": str(error)})
+        return JSONResponse({"ok": True, "words": words})
+
     async def _health(self, _request: Request) -> Response:
         return JSONResponse({"links": len(self._sessions.links())})
 
@@ -211,6 +242,22 @@ async def read_form(request: Request) -> dict[str, str]:
         return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS))
     except ValueError:
         return {}
+
+
+async def _ask(link: Link, action: Action) -> Any:  # noqa: ANN401 - JSON
+    """Ask the coordinator and give its result.
+
+    Raises:
+        ServerError: It refuses, or does not answer in time.
+    """
+    if not link.is_connected:
+        raise ServerError("the broker is lost: nothing was asked")
+    try:
+        response = await asyncio.wait_for(asyncio.wrap_future(link.ask(action)), ANSWER_S)
+    except TimeoutError:
+        why = "your account may only look" if link.role is Role.VIEWER else "is it running?"
+        raise ServerError(f"no answer from the coordinator: {why}") from None
+    return result_of(response)
 
 
 def shown_address(broker_url: str) -> str:

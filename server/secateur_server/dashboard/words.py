@@ -66,3 +66,12 @@ def span(passed_s: float) -> str:
         if passed_s < limit_s:
             return f"{passed_s / unit:.0f} {letter}"
     return f"{passed_s / DAY_S:.0f} d"
+
+
+def amount(value: float) -> str:
+    """Write a large number in short."""
+    for unit in ("", "k", "M", "G"):
+        if value < 1000 or unit == "G":  # noqa: PLR2004 - SI
+            return f"{value:.3g} {unit}".rstrip()
+        value /= 1000
+    raise AssertionError  # pragma: no cover - the last unit returns

@@ -30,6 +30,7 @@ spread_s = 0.0
 
 [telemetry]
 period_s = 1.0
+budget_mb_month = 10000.0
 
 [[models]]
 name = "{model}"

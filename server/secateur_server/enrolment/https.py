@@ -20,6 +20,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from secateur_protocols.logs import LogEvent, about
 from secateur_server.adapters.files import write_atomically
 from secateur_server.enrolment.authority import FleetAuthority
 from secateur_server.enrolment.tokens import TokenRefusedError, Tokens
@@ -111,7 +112,8 @@ class _Server(http.server.ThreadingHTTPServer):
 
     def handle_error(self, _request: Any, client_address: Any) -> None:  # noqa: ANN401 - as above
         """Say it in one line; a client that goes away is no fault of ours."""
-        log.info("enrolment: a connection from %s ended early", client_address[0])
+        told = about(LogEvent.CONNECTION_ENDED_EARLY, address=client_address[0])
+        log.info("a connection from %s ended early", client_address[0], extra=told)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -144,12 +146,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         try:
             self._answer(issue(csr))
         except TokenRefusedError as error:
-            log.warning("enrolment refused to %s: %s", self.client_address[0], error)
+            told = about(LogEvent.ENROLMENT_REFUSED, address=self.client_address[0])
+            log.warning("refused to %s: %s", self.client_address[0], error, extra=told)
             self.send_error(401, str(error))
         except InputError as error:
             self.send_error(400, str(error))
         except ServerError as error:
-            log.error("enrolment: %s", error)  # noqa: TRY400 - one line says it
+            told = about(LogEvent.ENROLMENT_FAILED)
+            log.error("enrolment: %s", error, extra=told)  # noqa: TRY400 - one line says it
             self.send_error(503, "try again later")
 
     def _enroll(self, csr: bytes) -> bytes:
@@ -170,7 +174,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self._issue(str(name.value), csr, self.server.now())
 
     def _issue(self, device: str, csr: bytes, now: dt.datetime) -> bytes:
-        log.warning("enrolment: %s gets a certificate", device)
+        told = about(LogEvent.ENROLLED, device=device)
+        log.warning("%s gets a certificate", device, extra=told)
         return self.server.authority.enroll(device, now=now, csr=csr).certificate
 
     def _answer(self, content: bytes) -> None:

@@ -64,6 +64,9 @@ class Budget:
         return f"{self.resource}={self.share:.4g}"
 
 
+EVEN = 1e-9
+"""Shares that differ by less are the same."""
+
 Shares = npt.NDArray[np.float64]
 """[groups + 1]: which share of an operator's channels each group has; the last: none has."""
 
@@ -93,6 +96,16 @@ class SumModel:
 
     Its unit is the cost of the network that the prices are of, which may have more
     operators than the one whose widths are chosen.
+
+    Most operators that touch a group have all of its channels. Where some have only a few,
+    as before a shortcut that is padded to more of them, it counts which ones leave.
+
+    Args:
+        graph: The network whose widths are chosen.
+        channels: Its channels.
+        groups: Those that may become narrower.
+        prices: What operators cost.
+        orders: By group, its channels in the order in which they leave.
     """
 
     def __init__(
@@ -101,6 +114,7 @@ class SumModel:
         channels: Channels,
         groups: Sequence[ChannelGroup],
         prices: Prices,
+        orders: Sequence[Sequence[int]],
     ) -> None:
         rows = [prices.rows[each.outputs[0]] for each in graph.operators if each.outputs]
         total = max(float(prices.dense.sum()), 1e-30)
@@ -110,6 +124,7 @@ class SumModel:
         self._shares, self._grid = prices.shares[rows], prices.grid
         self._inputs, self._outputs = operator_shares(graph, channels, groups)
         self._touched = (self._inputs[:, :-1] > 0) | (self._outputs[:, :-1] > 0)
+        self._uneven = _uneven(graph, channels, groups, orders)
         self._rows = np.arange(len(rows))
 
     def cost(self, widths: Sequence[int]) -> float:
@@ -123,7 +138,11 @@ class SumModel:
     def _costs(self, widths: Sequence[int]) -> npt.NDArray[np.float64]:
         """Give each operator's cost, between the grid's points in proportion."""
         kept = np.append(np.asarray(widths) / self._sizes, 1.0)
-        (i, u), (j, v) = self._place(self._inputs @ kept), self._place(self._outputs @ kept)
+        inputs, outputs = self._inputs @ kept, self._outputs @ kept
+        for group, (read, made) in self._uneven.items():
+            inputs += read[:, widths[group]] - self._inputs[:, group] * kept[group]
+            outputs += made[:, widths[group]] - self._outputs[:, group] * kept[group]
+        (i, u), (j, v) = self._place(inputs), self._place(outputs)
         k, table = self._rows, self._shares
         low = table[k, i, j] + v * (table[k, i, j + 1] - table[k, i, j])
         high = table[k, i + 1, j] + v * (table[k, i + 1, j + 1] - table[k, i + 1, j])
@@ -137,6 +156,46 @@ class SumModel:
         return at, way.clip(0.0, 1.0)
 
 
+def _uneven(
+    graph: Graph,
+    channels: Channels,
+    groups: Sequence[ChannelGroup],
+    orders: Sequence[Sequence[int]],
+) -> dict[int, tuple[Shares, Shares]]:
+    """Say what of an operator's inputs and outputs stays at each width of a group.
+
+    Returns:
+        By the number of a group of which not all operators have all channels alike: twice
+        [operators, widths from 0 to the size], of all inputs or outputs.
+    """
+    units = [_units(graph, channels, each) for each in graph.operators if each.outputs]
+    found = {}
+    for k, (group, order) in enumerate(zip(groups, orders, strict=True)):
+        stays_until = np.zeros(channels.units, np.intp)
+        behind = [each for each in range(group.size) if each not in set(order)]
+        stays_until[group.channels[[*order, *behind]]] = np.arange(group.size, 0, -1)
+        tables = tuple(
+            np.array([_staying(each[side], stays_until, group.size) for each in units])
+            for side in (0, 1)
+        )
+        if any(_is_uneven(each) for each in tables):
+            found[k] = (tables[0], tables[1])
+    return found
+
+
+def _staying(units: Ids, stays_until: Ids, size: int) -> Shares:
+    """Give the share of all units that are of a group and stay, at each of its widths."""
+    least = stays_until[units]  # the width from which on each is there; 0: not of this group
+    counts = np.bincount(least[least > 0], minlength=size + 1)
+    shares: Shares = np.cumsum(counts) / max(len(units), 1)
+    return shares
+
+
+def _is_uneven(table: Shares) -> bool:
+    steps = np.diff(table, axis=1)
+    return bool((np.abs(steps - steps[:, :1]) > EVEN).any())
+
+
 def operator_shares(
     graph: Graph, channels: Channels, groups: Sequence[ChannelGroup]
 ) -> tuple[Shares, Shares]:
@@ -148,12 +207,17 @@ def operator_shares(
     """
     inputs, outputs = [], []
     for operator in (each for each in graph.operators if each.outputs):
-        made = _shares(_last_axis(graph, channels, operator), channels, groups)
-        is_mixing = is_linear(graph, operator)
-        seen = feature_units(graph, channels, operator) if is_mixing else None
-        inputs.append(made if seen is None else _shares(seen, channels, groups))
-        outputs.append(made)
+        seen, made = _units(graph, channels, operator)
+        inputs.append(_shares(seen, channels, groups))
+        outputs.append(_shares(made, channels, groups))
     return np.array(inputs), np.array(outputs)
+
+
+def _units(graph: Graph, channels: Channels, operator: Operator) -> tuple[Ids, Ids]:
+    """Give what an operator reads and makes; what does not mix has the latter twice."""
+    made = _last_axis(graph, channels, operator)
+    is_mixing = is_linear(graph, operator)
+    return feature_units(graph, channels, operator) if is_mixing else made, made
 
 
 def _last_axis(graph: Graph, channels: Channels, operator: Operator) -> Ids:

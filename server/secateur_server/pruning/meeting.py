@@ -102,14 +102,16 @@ def find_prices(works: Sequence[Narrowing], resource: Resource) -> Prices:
 def measured_share(work: Narrowing, widths: Sequence[int]) -> float | None:
     """Time a whole network at some widths, in turns with the original.
 
-    Which channels leave does not matter to the engine, nor do the weights' values.
+    The weights' values do not matter to the engine; which channels leave does where not all
+    operators have all of a group.
 
     Returns:
         Its time in units of the original's; ``None``: it could not be measured.
     """
     stays = everything(work.base.channels)
     for group, width in zip(work.groups, widths, strict=True):
-        stays[group.channels[width:]] = False
+        leaving = work.ranking(group, 0).order[: group.size - width]
+        stays[group.channels[list(leaving)]] = False
     models = [work.task.source.content, _written(work, stays)]
     dense, narrowed = time_models(models, work.task.options.threads, WHOLE_ROUNDS)
     return float(narrowed / dense) if dense else None

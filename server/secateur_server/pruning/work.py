@@ -94,7 +94,8 @@ class Narrowing:
 
     def model(self, prices: Prices) -> SumModel:
         """Say what widths cost, in units of the original network's cost."""
-        return SumModel(self.base.graph, self.base.channels, self.groups, prices)
+        orders = [self.ranking(group, 0).order for group in self.groups]
+        return SumModel(self.base.graph, self.base.channels, self.groups, prices, orders)
 
     def plan(self, proposal: Proposal, rule: str) -> ChannelPlan:
         """Write a proposal down."""

@@ -4,6 +4,7 @@ import logging
 import threading
 from datetime import UTC, datetime, timedelta
 
+from secateur_protocols.logs import LogEvent, about
 from secateur_server.errors import InputError, ServerError
 from secateur_server.signing.places import Places
 from secateur_server.signing.standing import status
@@ -50,7 +51,8 @@ class Refresher:
         except ServerError as error:
             if str(error) != self._problem:
                 self._problem = str(error)
-                log.warning("signed metadata is not refreshed: %s", error)
+                told = about(LogEvent.METADATA_NOT_REFRESHED)
+                log.warning("signed metadata is not refreshed: %s", error, extra=told)
 
     def _run(self) -> None:
         while not self._is_over.wait(LOOK_S):
@@ -67,4 +69,5 @@ class Refresher:
                     "%s metadata expires at %s: sign it anew with 'secateur keys renew'",
                     role,
                     expires_at,
+                    extra=about(LogEvent.METADATA_EXPIRES, role=role),
                 )

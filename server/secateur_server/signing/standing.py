@@ -18,18 +18,12 @@ def status(places: Places, now: datetime) -> dict[str, Any]:
     """
     repository = places.repository
     root, targets = repository.root(), repository.targets()
-    found: dict[Role, Metadata[Any] | None] = {
-        Role.ROOT: root,
-        Role.TARGETS: targets,
-        Role.SNAPSHOT: repository.snapshot(),
-        Role.TIMESTAMP: repository.timestamp(),
-    }
     return {
         "root": str(repository.folder / f"{root.signed.version}.root.json"),
         "ladders": sorted(targets.signed.targets),
         "roles": {
             role.value: _stands(root.signed, role, metadata, now)
-            for role, metadata in found.items()
+            for role, metadata in _held(places).items()
         },
     }
 
@@ -47,4 +41,28 @@ def _stands(
         "version": metadata.signed.version,
         "expires_at": expires.astimezone(UTC).isoformat(),
         "expired": expires <= now,
+    }
+
+
+def expiries(places: Places) -> dict[str, datetime | None]:
+    """Say when the metadata of each role expires; nothing of a registry that is not signed.
+
+    Raises:
+        InputError: The metadata cannot be read.
+    """
+    if not places.repository.is_signed:
+        return {}
+    return {
+        role.value: metadata.signed.expires.astimezone(UTC) if metadata is not None else None
+        for role, metadata in _held(places).items()
+    }
+
+
+def _held(places: Places) -> dict[Role, Metadata[Any] | None]:
+    repository = places.repository
+    return {
+        Role.ROOT: repository.root(),
+        Role.TARGETS: repository.targets(),
+        Role.SNAPSHOT: repository.snapshot(),
+        Role.TIMESTAMP: repository.timestamp(),
     }

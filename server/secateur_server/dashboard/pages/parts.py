@@ -1,5 +1,7 @@
 """What several pages draw: badges, pills, chips, cards."""
 
+from collections.abc import Mapping
+
 from secateur_server.dashboard import words
 from secateur_server.dashboard.markup import EMPTY, Child, Html, join, tag
 from secateur_server.dashboard.rows import Health
@@ -99,4 +101,27 @@ def choices(name: str, title: str, options: list[tuple[str, str]], chosen: str) 
             name=name,
             id=f"choice-{name}",
         ),
+    )
+
+
+def act(
+    name: str,
+    words: str,
+    fields: Mapping[str, str],
+    *,
+    tone: str = "",
+    question: str | None = None,
+    title: str | None = None,
+) -> Html:
+    """Draw a button that does something; ``question``: asked first."""
+    hidden = [
+        tag("input", type="hidden", name=key, value=value) for key, value in fields.items()
+    ]
+    return tag(
+        "form",
+        *hidden,
+        tag("button", words, class_=tone or None, data_confirm=question, title=title),
+        method="post",
+        action=f"/actions/{name}",
+        data_action=True,
     )

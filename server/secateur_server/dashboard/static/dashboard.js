@@ -134,7 +134,8 @@ document.addEventListener("submit", async (event) => {
   form.classList.add("busy");
   if (button) button.disabled = true;
   try {
-    const answer = await fetch(form.getAttribute("action"), {
+    const action = (button && button.getAttribute("formaction")) || form.getAttribute("action");
+    const answer = await fetch(action, {
       method: "POST", body: new URLSearchParams(fields),
     });
     if (answer.redirected) { location.href = answer.url; return; }
