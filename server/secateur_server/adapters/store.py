@@ -46,7 +46,7 @@ class Store:
             InputError: It is no URL of these two, cannot be opened, or is not ours.
         """
         self.site = self._site = site
-        self._engine = _make_engine(url)
+        self._engine = make_engine(url)
         self.is_shareable = self._engine.dialect.name == "postgresql"
         insert = postgresql.insert if self.is_shareable else sqlite.insert
         self._insert: Callable[[sa.Table], Any] = insert
@@ -263,7 +263,12 @@ def _by_device(row: Mapping[str, Any]) -> str:
     return device
 
 
-def _make_engine(url: str) -> sa.Engine:
+def make_engine(url: str) -> sa.Engine:
+    """Prepare connections to a database; none is made yet.
+
+    Raises:
+        InputError: The address is none of a database that we know.
+    """
     try:
         parsed = sa.make_url(url)
         driver = DRIVERS[parsed.get_backend_name()]

@@ -13,6 +13,7 @@ from secateur_server.cli import (
     coordinator,
     dashboard,
     demo,
+    doctor,
     enrolment,
     inspection,
     keys,
@@ -37,6 +38,7 @@ bench.register(app)
 operators.register(app)
 dashboard.register(app)
 demo.register(app)
+doctor.register(app)
 enrolment.register(app)
 protocol.register(app)
 inspection.register(app)
