@@ -112,6 +112,10 @@ CLAIMS = (
     Claim("peer_serving", "mlserver_calls_per_s", "the same, MLServer"),
     Claim("peer_serving", "secateur_mb", "memory of the process that serves, agent, MB"),
     Claim("peer_serving", "mlserver_mb", "the same, MLServer, MB"),
+    Claim("peer_updating", "message_over_http", "one MQTT message over a plain download, time"),
+    Claim("peer_updating", "message_client_mb", "memory it takes of the receiver, MB"),
+    Claim("peer_updating", "message_broker_mb", "memory it takes of the broker, MB"),
+    Claim("peer_updating", "http_client_mb", "memory a plain download takes, MB"),
     Claim(
         "peer_pruning",
         "untrained_gain_points",
