@@ -9,8 +9,7 @@ import pytest
 SCRIPT = """
 import gc, json, os, resource, sys, threading
 from secateur_agent.inference.realtime import (
-    Realtime, keep_collections_out, prepare_background_thread, prepare_hot_thread,
-    prepare_process,
+    Realtime, keep_collections_out, prepare_hot_thread, prepare_process, run_in_background,
 )
 wanted = Realtime(**json.loads(sys.argv[1]))
 seen = {"problems": prepare_process(wanted) + prepare_hot_thread(wanted)}
@@ -21,10 +20,16 @@ locked = [line for line in open("/proc/self/status") if line.startswith("VmLck")
 seen["locked_kb"] = int(locked[0].split()[1])
 keep_collections_out()
 seen["collects"] = gc.isenabled()
+def nice():
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 def background():
-    prepare_background_thread()
-    seen["background_nice"] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-thread = threading.Thread(target=background); thread.start(); thread.join()
+    seen["background_nice"] = nice()
+    raise ValueError("seen")
+try:
+    run_in_background(background)
+except ValueError as error:
+    seen["raised"] = str(error)
+seen["nice_after"] = nice()
 print(json.dumps(seen))
 """
 
@@ -54,7 +59,12 @@ def test_affinity_and_niceness_are_in_force() -> None:
     seen = ask(cpus=[0], nice=3)
     assert seen["problems"] == []
     assert (seen["cpus"], seen["nice"]) == ([0], 3)
-    assert seen["background_nice"] == 13
+
+
+def test_what_is_done_in_the_background_is_nicer_than_who_waits_for_it() -> None:
+    seen = ask(nice=3)
+    assert (seen["background_nice"], seen["nice_after"]) == (13, 3)
+    assert seen["raised"] == "seen"
 
 
 @pytest.mark.parametrize(

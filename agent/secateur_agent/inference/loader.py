@@ -1,4 +1,9 @@
-"""Loads and warms artifacts off the hot path, and puts them where they answer."""
+"""Loads and warms artifacts off the hot path, and puts them where they answer.
+
+What holds the interpreter's lock is done as urgently as answering is, else a busy machine
+would keep the lock from those that answer: an artifact is loaded in a millisecond or a few.
+Only the inferences that warm it, which may take seconds and need no lock, give way.
+"""
 
 import hashlib
 import queue
@@ -11,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from secateur_agent.core.window import nearest_rank
-from secateur_agent.engine import Engine, InvokeError, LoadError, Tensor
+from secateur_agent.engine import Engine, InvokeError, LoadedModel, LoadError, Tensor
 from secateur_agent.errors import AgentError, PermanentError, TransientError
 from secateur_agent.inference.commands import (
     NO_SWAP,
@@ -28,15 +33,16 @@ from secateur_agent.inference.commands import (
 )
 from secateur_agent.inference.lane import Lane
 from secateur_agent.inference.lane import Serving as Loaded
-from secateur_agent.inference.realtime import collect, prepare_background_thread
+from secateur_agent.inference.realtime import collect, run_in_background
 from secateur_protocols.plain import ReasonCode
 
 WARM_UPS = 15
 """Inferences before an artifact may answer: the first ones pay for memory and caches."""
 
 WARM_S = 0.1
-"""How long an artifact is warmed up at least, seconds: the median of a small model's first
-15 inferences, a millisecond in all, would tell more of the machine's mood than of it."""
+"""How long it is warmed up at least where a device is simulated, seconds: the median of a
+small model's first 15 inferences, a millisecond in all, would tell more of the machine's
+mood than of it. A real device has no use for the median."""
 
 
 class Loader(threading.Thread):
@@ -110,7 +116,6 @@ class Loader(threading.Thread):
 
     def run(self) -> None:
         """Load what waits, for ever."""
-        prepare_background_thread()
         while True:
             command, number = self._waiting.get()
             if isinstance(command, Prepare):
@@ -157,16 +162,7 @@ class Loader(threading.Thread):
             if hashlib.sha256(artifact).hexdigest() != load.digest:
                 raise TransientError("damaged on disk", ReasonCode.DIGEST_MISMATCH)
             model = self._engine.load(artifact, self._threads)
-            first = model.inputs[0]
-            inputs = [
-                first.encode(np.zeros(first.shape, first.dtype) if sample is None else sample)
-            ]
-            times_s: list[float] = []
-            while len(times_s) < WARM_UPS or sum(times_s) < WARM_S:
-                started_s = time.perf_counter()
-                self._step = (load, time.monotonic())
-                model.infer(inputs)
-                times_s.append(time.perf_counter() - started_s)
+            times_s = self._run(load, model, sample)
         except OSError as error:
             raise TransientError(f"{error.strerror}", ReasonCode.LOAD_FAILED) from error
         except LoadError as error:
@@ -176,3 +172,21 @@ class Loader(threading.Thread):
         except MemoryError as error:
             raise TransientError("out of memory", ReasonCode.OOM) from error
         return Loaded(load, model, nearest_rank(sorted(times_s), 0.5))
+
+    def _run(self, load: Load, model: LoadedModel, sample: Tensor | None) -> list[float]:
+        """Run it without hurry, and say how long each inference took, seconds."""
+        first = model.inputs[0]
+        sample = np.zeros(first.shape, first.dtype) if sample is None else sample
+        inputs = [first.encode(sample)]
+        least_s = WARM_S if self._lanes[load.model].slowdown > 1 else 0.0
+        times_s: list[float] = []
+
+        def warm() -> None:
+            while len(times_s) < WARM_UPS or sum(times_s) < least_s:
+                started_s = time.perf_counter()
+                self._step = (load, time.monotonic())
+                model.infer(inputs)
+                times_s.append(time.perf_counter() - started_s)
+
+        run_in_background(warm)
+        return times_s

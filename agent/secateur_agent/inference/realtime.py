@@ -59,11 +59,35 @@ def prepare_hot_thread(wanted: Realtime) -> list[str]:
     return problems
 
 
-def prepare_background_thread() -> None:
-    """Let the calling thread give way to those that answer."""
+def _give_way() -> None:
     thread = threading.get_native_id()
     now = os.getpriority(os.PRIO_PROCESS, thread)
     os.setpriority(os.PRIO_PROCESS, thread, min(19, now + BACKGROUND_NICE))
+
+
+def run_in_background(deed: Callable[[], None]) -> None:
+    """Do something long on a thread that gives way to those that answer, and wait for it.
+
+    Only what seldom holds the interpreter's lock: who holds it while others wait must run,
+    and a nice thread does not where something else wants the processor.
+
+    Raises:
+        Exception: Whatever the deed raises.
+    """
+    problems: list[BaseException] = []
+
+    def run() -> None:
+        _give_way()
+        try:
+            deed()
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            problems.append(error)
+
+    thread = threading.Thread(target=run, name="background", daemon=True)
+    thread.start()
+    thread.join()
+    if problems:
+        raise problems[0]
 
 
 def keep_collections_out() -> None:
