@@ -263,9 +263,15 @@ class Driver:
             incumbent_p95_ms=watched.incumbent_p95_ms,
         )
         incumbent = machine.incumbent.manifest if machine.incumbent else None
-        promised = probation.promise(machine.candidate.manifest, incumbent, watched.deadline_ms)
+        promised = probation.promise(
+            machine.candidate.manifest,
+            incumbent,
+            deadline_ms=watched.deadline_ms,
+            is_proven=machine.candidate.digest in machine.proofs,
+        )
         found = probation.objection(evidence, promised)
-        event: swap.Event = swap.Done(watched.ticket)
+        detail = "" if watched.answered else probation.UNSEEN
+        event: swap.Event = swap.Done(watched.ticket, detail)
         if found is not None:
             event = swap.Failed(ticket=watched.ticket, reason=found.reason, detail=found.detail)
         self._step(agent.Swap(watched.model, event))

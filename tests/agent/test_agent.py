@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secateur_agent.core import agent, swap
+from secateur_agent.core.probation import UNSEEN
 from secateur_agent.core.profile import NORMAL
 from secateur_agent.core.report import LevelServed
 from secateur_protocols.codec import encode
 from secateur_protocols.event import DeviceEvent, EventKind
+from secateur_protocols.ota import Ota, UpdateState
 from secateur_protocols.presence import Presence, PresenceState
 from secateur_protocols.state import Reported
 from secateur_protocols.telemetry import Resources, Telemetry
@@ -175,6 +177,22 @@ def test_refusals_told_are_bounded_however_many_there_are(count: int) -> None:
     (step,) = run(state, [agent.Connected(1)])
     for each in published(step.effects):
         encode(each.message)
+
+
+def test_an_update_that_no_frame_tried_succeeds_on_the_probes_word_and_says_so() -> None:
+    on_trial = swap.SwapState(
+        phase=swap.Phase.PROBATION,
+        wanted=ladders.target(1),
+        candidate=ladders.artifact(1),
+        ticket=7,
+    )
+    state = agent.AgentState(info=INFO, swaps={"digits": on_trial})
+    (step,) = run(state, [agent.Swap("digits", swap.Done(7, UNSEEN))])
+    said = [each.message for each in published(step.effects)]
+    (event,) = (each for each in said if isinstance(each, DeviceEvent))
+    (ota,) = (each for each in said if isinstance(each, Ota))
+    assert (event.kind, event.text) == (EventKind.SWITCHED, f"level 1: {UNSEEN}")
+    assert (ota.updates[0].state, ota.updates[0].detail) == (UpdateState.SUCCEEDED, UNSEEN)
 
 
 @given(st.text(max_size=5000))

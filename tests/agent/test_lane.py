@@ -171,6 +171,16 @@ def test_a_watch_reports_what_both_artifacts_took_on_this_device(bench: Bench) -
     assert seen.incumbent_p95_ms is not None
 
 
+def test_a_watch_without_a_frame_ends_with_its_time_and_says_that_there_was_none(
+    bench: Bench,
+) -> None:
+    bench.serve(1)
+    bench.lane.watch(Watch(7, "digits", 20, 0.0))
+    bench.lane.check_trial()
+    (seen,) = (each for each in bench.replies if isinstance(each, Watched))
+    assert (seen.ticket, seen.answered, seen.faults, seen.p95_ms) == (7, 0, 0, None)
+
+
 @pytest.mark.parametrize("drops_late", [True, False])
 def test_late_frames_are_dropped_or_answered_and_counted_as_misses(
     digits_ladder: Path, *, drops_late: bool

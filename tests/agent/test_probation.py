@@ -23,8 +23,19 @@ def test_one_fault_is_enough_to_object_and_is_named(
 
 
 @given(st.none() | ratios, latencies_ms)
-def test_no_frame_at_all_is_no_objection(ratio: float | None, deadline_ms: float) -> None:
+def test_no_frame_at_all_is_no_objection_to_what_a_probe_has_proven(
+    ratio: float | None, deadline_ms: float
+) -> None:
     assert objection(Evidence(0, 0, ""), Promise(ratio, deadline_ms)) is None
+
+
+@given(st.none() | ratios, latencies_ms)
+def test_what_neither_a_frame_nor_a_probe_has_tried_does_not_stay(
+    ratio: float | None, deadline_ms: float
+) -> None:
+    found = objection(Evidence(0, 0, ""), Promise(ratio, deadline_ms, is_proven=False))
+    assert found is not None
+    assert found.reason is ReasonCode.TIMEOUT
 
 
 @given(latencies_ms, latencies_ms, ratios, latencies_ms)
@@ -44,7 +55,7 @@ def test_the_promise_is_relative_to_what_this_device_measured(
 ) -> None:
     """A device any number of times slower than the manifest's machine changes nothing."""
     wide, narrow = ladders.manifest(0), ladders.manifest(1)
-    promised = promise(narrow, wide, deadline_ms)
+    promised = promise(narrow, wide, deadline_ms=deadline_ms, is_proven=True)
     evidence = Evidence(20, 0, "", p95_ms=scale, incumbent_p95_ms=scale)
     assert objection(evidence, promised) is None
 
@@ -53,5 +64,5 @@ def test_the_promise_is_relative_to_what_this_device_measured(
 def test_without_an_incumbent_no_latency_speaks_against_it(
     measured_ms: float, deadline_ms: float
 ) -> None:
-    promised = promise(ladders.manifest(1), None, deadline_ms)
+    promised = promise(ladders.manifest(1), None, deadline_ms=deadline_ms, is_proven=True)
     assert objection(Evidence(20, 0, "", p95_ms=measured_ms), promised) is None

@@ -11,6 +11,9 @@ ANSWERS = 20
 LIMIT_S = 10.0
 """How long to wait for them, seconds: a quiet source must not hold an update up."""
 
+UNSEEN = f"no frame came in {LIMIT_S:g} s: it is the probe's word alone"
+"""What is said of an artifact that was committed without an answer."""
+
 LATE_RATIO = 2.0
 """Latency over the promise that speaks against an artifact: more than what two runs of one
 model on one busy device differ by."""
@@ -44,10 +47,12 @@ class Promise:
         ratio: Its latency as a share of the incumbent's, both from their manifests: they
             were measured on one machine, which is not this one. ``None``: no incumbent.
         deadline_ms: Of the model, milliseconds.
+        is_proven: Whether the probe has run it on this device, with the golden outputs.
     """
 
     ratio: float | None
     deadline_ms: float
+    is_proven: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +63,14 @@ class Objection:
     detail: str
 
 
-def promise(candidate: Manifest, incumbent: Manifest | None, deadline_ms: float) -> Promise:
+def promise(
+    candidate: Manifest, incumbent: Manifest | None, *, deadline_ms: float, is_proven: bool
+) -> Promise:
     """Derive what a candidate should do on this device."""
-    if incumbent is None or incumbent.latency.p50_ms <= 0:
-        return Promise(None, deadline_ms)
-    return Promise(candidate.latency.p50_ms / incumbent.latency.p50_ms, deadline_ms)
+    ratio = None
+    if incumbent is not None and incumbent.latency.p50_ms > 0:
+        ratio = candidate.latency.p50_ms / incumbent.latency.p50_ms
+    return Promise(ratio, deadline_ms, is_proven)
 
 
 def objection(evidence: Evidence, promised: Promise) -> Objection | None:
@@ -71,11 +79,15 @@ def objection(evidence: Evidence, promised: Promise) -> Objection | None:
     One fault is enough: the probe has shown that it can run here, so a frame it cannot
     answer is not chance. Latency counts only if it breaks both the promise and the
     deadline: late but in time harms nobody, and a deadline that the incumbent missed too
-    is not the candidate's fault. No frame at all is no fault.
+    is not the candidate's fault. No frame at all is no fault either: a device that is asked
+    seldom must get its updates too, and the probe has shown outputs, latency and memory.
+    Without the probe's word it is one: nothing is known of the artifact then.
     """
     if evidence.faults:
         detail = f"{evidence.faults} of {evidence.answered} frames failed: {evidence.detail}"
         return Objection(ReasonCode.WARMUP_FAILED, detail)
+    if evidence.answered == 0 and not promised.is_proven:
+        return Objection(ReasonCode.TIMEOUT, "no frame came, and no probe has run it")
     measured_ms, before_ms = evidence.p95_ms, evidence.incumbent_p95_ms
     if measured_ms is None or before_ms is None or promised.ratio is None:
         return None

@@ -246,7 +246,7 @@ def _answer(state: SwapState, event: Answer) -> Step:
         case Proven():
             return _proven(state, event)
         case Done():
-            return _done(state)
+            return _done(state, event.detail)
         case Failed():
             return _failed(state, event)
         case TimedOut():
@@ -352,7 +352,7 @@ def _proven(state: SwapState, event: Proven) -> Step:
     return _enter(replace(state, proofs=proofs), Phase.ACTIVATING, detail=event.detail)
 
 
-def _done(state: SwapState) -> Step:
+def _done(state: SwapState, detail: str) -> Step:
     if state.candidate is None:
         return Step(state)
     match state.phase:
@@ -364,15 +364,15 @@ def _done(state: SwapState) -> Step:
         case Phase.ACTIVATING:
             return _enter(state, Phase.PROBATION)
         case Phase.PROBATION:
-            return _commit(state, state.candidate)
+            return _commit(state, state.candidate, detail)
         case Phase.IDLE | Phase.RESOLVING | Phase.PROBING:
             return Step(state)
         case _:
             assert_never(state.phase)
 
 
-def _commit(state: SwapState, artifact: Artifact) -> Step:
-    told = _tell(state, UpdateState.SUCCEEDED)
+def _commit(state: SwapState, artifact: Artifact, detail: str) -> Step:
+    told = _tell(state, UpdateState.SUCCEEDED, detail=detail)
     refusals = {d: n for d, n in state.refusals.items() if d != artifact.digest}
     committed = replace(_idle(state), incumbent=artifact, refusals=refusals)
     return Step(committed, (Commit(artifact), told))

@@ -61,9 +61,14 @@ class Hung:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """An effect succeeded."""
+    """An effect succeeded.
+
+    Attributes:
+        detail: What people should know of it.
+    """
 
     ticket: int
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,8 @@ def tell_swap(state: AgentState, model: ModelName, tells: list[swap.Tell]) -> St
 
 def _say_update(state: AgentState, update: Update) -> Step:
     text = f"level {update.level}"
-    if update.reason is not None:
-        text = f"{text}: {update.reason} {update.detail}".rstrip()
+    if why := " ".join(filter(None, (update.reason, update.detail))):
+        text = f"{text}: {why}"
     match update.state:
         case UpdateState.SUCCEEDED:
             return say(state, EventKind.SWITCHED, update.model, text)
