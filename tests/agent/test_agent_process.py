@@ -1,7 +1,6 @@
 """A real agent process against a real broker: birth, death, fetch, serve, stop."""
 
 import random
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -225,23 +224,3 @@ def committed_level(agent: AgentProcess) -> int | None:
 
 def wait_for_standby(agent: AgentProcess) -> None:
     wait_until(lambda: "stands by" in agent.log)
-
-
-@pytest.mark.slow
-def test_a_kill_at_a_random_moment_restarts_on_a_verified_model(
-    agent: AgentProcess, listener: Listener, published: PublishedLadder
-) -> None:
-    digests = {manifest.digest: manifest.level for manifest in published.ladder.levels}
-    chance = random.Random()
-    agent.start()
-    listener.desire(published.desired(1, 0))
-    listener.wait_for_level(0)
-    for revision in range(2, 8):
-        listener.desire(published.desired(revision, revision % 3))
-        time.sleep(chance.uniform(0.0, 1.0))
-        agent.kill()
-        since = len(listener.heard)
-        agent.start()
-        reported = listener.wait_for(Reported, lambda said: bool(said.models), since=since)
-        assert reported.models[0].digest in digests
-        listener.wait_for_level(revision % 3, since=since)

@@ -89,7 +89,9 @@ def test_a_full_disk_is_reported_and_the_incumbent_serves_on(
     )
     wait_for_answers(listener, 2)
     (small_disk / "other-peoples-logs").unlink()
-    listener.desire(published.desired(3, 0))
+    # Another wish and back again: sooner than the next reconciliation.
+    listener.desire(published.desired(3, 1))
+    listener.desire(published.desired(4, 0))
     listener.wait_for_level(0, since=since)
 
 
