@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import signal
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,7 +25,7 @@ from secateur_server.errors import InputError
 from secateur_server.settings import ServeSettings, read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from secateur_server.adapters.store import Store
     from secateur_server.core.coordinator import Published
@@ -41,8 +42,27 @@ def register(app: typer.Typer) -> None:
 
 
 def publish(
-    ladder_dir: Annotated[Path, typer.Argument(metavar="DIR", help="What 'prune' wrote.")],
-    version: Annotated[str | None, typer.Option(help="Another than DIR says.")] = None,
+    ladder_dir: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="What 'prune' wrote.")
+    ] = None,
+    variant: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="In place of DIR: a .tflite of your own, the best first; may be repeated.",
+        ),
+    ] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(metavar="X.npz", help="Samples on which the variants are measured."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Name of the variants' model.  [default: the first file's]"),
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="Another than DIR says.  [default of variants: 1]")
+    ] = None,
     hardware: Annotated[
         list[str] | None,
         typer.Option(help="Only for devices of this hardware class; may be repeated."),
@@ -58,6 +78,7 @@ def publish(
 ) -> None:
     """Add a ladder to the registry; a running 'serve' takes it up within a second."""
     from secateur_server.registry.registry import Registry
+    from secateur_server.registry.reproducing import check_ladder
 
     places = find_places(data, keys)
     sign = None
@@ -69,7 +90,10 @@ def publish(
             "--unsigned for devices that accept that"
         )
     registry = Registry(data / "registry")
-    published = registry.publish(ladder_dir, version=version, sign=sign)
+    with _ladder_folder(ladder_dir, variant or [], evaluation, model, version) as folder:
+        for warning in check_ladder(folder):
+            typer.echo(f"secateur: {warning}", err=True)
+        published = registry.publish(folder, version=version, sign=sign)
     ladder = published.ladder
     if as_json:
         summary = {
@@ -88,6 +112,42 @@ def publish(
         if registry.stable()[ladder.model] != published:
             command = f"secateur rollout start {ladder.model} --version {ladder.version}"
             typer.echo(f"devices get it with: {command}")
+
+
+@contextlib.contextmanager
+def _ladder_folder(
+    ladder_dir: Path | None,
+    variants: list[Path],
+    evaluation: Path | None,
+    model: str | None,
+    version: str | None,
+) -> "Iterator[Path]":
+    """Give the folder to publish: the one that is there, or one made of variants."""
+    if ladder_dir is not None and not variants:
+        yield ladder_dir
+        return
+    if ladder_dir is not None or not variants:
+        raise InputError("give either a folder that 'prune' wrote, or each --variant FILE")
+    if evaluation is None:
+        raise InputError("give --evaluation X.npz: variants are measured on samples of yours")
+    from secateur_server.cli.pruning import progress_bar
+    from secateur_server.pruning.pruner import name_of
+    from secateur_server.pruning.variants import VariantsRequest, describe_variants
+
+    with tempfile.TemporaryDirectory() as folder:
+        with progress_bar("measuring") as progress:
+            request = VariantsRequest(
+                paths=tuple(variants),
+                evaluation_path=evaluation,
+                out_dir=Path(folder) / "ladder",
+                model=model or name_of(variants[0]),
+                version=version or "1",
+                progress=progress,
+            )
+            _, left_out = describe_variants(request)
+        for each in left_out:
+            typer.echo(f"secateur: {each.rule} is left out: {each.reason}", err=True)
+        yield request.out_dir
 
 
 def signing(

@@ -85,7 +85,7 @@ def prune(request: PruneRequest) -> Ladder:
     _check(request)
     with one_thread_each():
         ladder, files = _make(request)
-    _write(request.out_dir, files)
+    write_folder(request.out_dir, files)
     return ladder
 
 
@@ -117,7 +117,7 @@ def _make(request: PruneRequest) -> tuple[Ladder, dict[str, bytes]]:
     candidates = [dense, *(candidate for each in narrower for candidate in _candidates(each))]
     candidates, refused = _in_precisions(request, task, candidates)
     judged = _judge(request, task, candidates, evaluation)
-    name = request.model or _legal_name(request.model_path)
+    name = request.model or name_of(request.model_path)
     ladder, files = write_down(
         judged,
         evaluation,
@@ -284,11 +284,12 @@ def precision_of(graph: Graph) -> Precision:
     return Precision.FLOAT32 if not kinds else Precision.OTHER
 
 
-def _legal_name(path: Path) -> str:
+def name_of(path: Path) -> str:
+    """Make a model's name of a file's."""
     return re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")[:64].strip("-") or "model"
 
 
-def _write(out_dir: Path, files: dict[str, bytes]) -> None:
+def write_folder(out_dir: Path, files: dict[str, bytes]) -> None:
     """Write all files to a sibling folder and rename it: whole, or not at all."""
     try:
         out_dir.parent.mkdir(parents=True, exist_ok=True)
