@@ -20,7 +20,7 @@ SHOWING = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SECTION = re.compile(r"^## (.+?)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 COMMAND_LINE = re.compile(r"^(?:\$ | {4})(secateur(?:-agent)? .+)$", re.MULTILINE)
-SUBCOMMAND = re.compile(r"^ {2,4}([a-z]+)(?: {2,}|$)", re.MULTILINE)
+SUBCOMMAND = re.compile(r"^ {2,4}([a-z-]+)(?: {2,}|$)", re.MULTILINE)
 
 Command = tuple[str, ...]
 """The program and the words that lead to one command."""

@@ -15,6 +15,7 @@ from secateur_server.cli import (
     demo,
     doctor,
     enrolment,
+    home_assistant,
     inspection,
     keys,
     operators,
@@ -40,6 +41,7 @@ dashboard.register(app)
 demo.register(app)
 doctor.register(app)
 enrolment.register(app)
+home_assistant.register(app)
 protocol.register(app)
 inspection.register(app)
 pruning.register(app)
