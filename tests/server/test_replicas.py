@@ -1,8 +1,11 @@
 """Several coordinators for one site, on PostgreSQL and a real broker."""
 
+import contextlib
+import itertools
 import queue
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,15 +18,16 @@ from secateur_protocols.info import Info
 from secateur_protocols.manifest import Ladder
 from secateur_protocols.rollout import RolloutPlan
 from secateur_protocols.state import Desired
-from secateur_protocols.topics import Leaf
+from secateur_protocols.topics import ANY, Leaf, device_topic
 from secateur_server.adapters.embedded_broker import EmbeddedBroker
 from secateur_server.adapters.operator import OperatorClient
 from secateur_server.adapters.shared_subscription import delivers_shared
+from secateur_server.adapters.store import Store
 from secateur_server.core.ownership import owner_of
 from secateur_server.registry.registry import Registry
 from secateur_server.replicas import CONTROL
 from support.postgres import PostgresServer
-from support.scripted_device import ScriptedDevice, wait_until
+from support.scripted_device import ScriptedDevice, retained_topics, wait_until
 from support.situations import (
     make_info,
     make_ladder,
@@ -91,6 +95,21 @@ class Site:
         operator.close()
         return status
 
+    def retained_levels(self) -> dict[str, int]:
+        topics = device_topic("default", ANY, Leaf.DESIRED)
+        kept: dict[str, Any] = retained_topics(self._broker_url, topics)
+        return {topic.split("/")[3]: each["models"][0]["level"] for topic, each in kept.items()}
+
+    def stored_levels(self) -> dict[str, int]:
+        store = Store(self._database, "default")
+        found = {
+            name: state.desired.models[0].level
+            for name, state in store.load_devices().items()
+            if state.desired is not None
+        }
+        store.close()
+        return found
+
     def stop(self) -> None:
         for process in self.processes.values():
             if process.poll() is None:
@@ -148,20 +167,51 @@ def test_killing_a_replica_loses_nothing_and_changes_no_level(
     for witness in witnesses:
         witness.wait_for(lambda level: level == 0)
 
-    site.processes["a"].kill()
-    site.processes["a"].wait(30.0)
-    site.wait_for(["b"])
+    with speaking(witnesses, ladder) as said:
+        wait_until(lambda: len(said) > 3)
+        site.processes["a"].kill()
+        site.processes["a"].wait(30.0)
+        site.wait_for(["b"])
+        after = len(said)
+        wait_until(lambda: len(said) > after + 3)
     for witness in witnesses:
-        while not witness.device.hears_nothing(for_s=0.05):
-            pass
-        assert witness.level == 0
+        with contextlib.suppress(queue.Empty):
+            while True:
+                assert witness.hear(timeout_s=0.05).models[0].level == 0
+    level_of_each = dict.fromkeys((each.device.device for each in witnesses), 0)
+    assert site.retained_levels() == level_of_each
+    assert site.stored_levels() == level_of_each
 
-    say(witnesses, ladder, 0, 100.0, sequence=1)
+    say(witnesses, ladder, 0, 100.0, sequence=said[-1] + 1)
     for witness in witnesses:
         witness.wait_for(lambda level: level == 3)
     site.start("a")
     site.wait_for(["a", "b"])
     assert all(witness.level == 3 for witness in witnesses)
+
+
+@contextlib.contextmanager
+def speaking(witnesses: list[Witness], ladder: Ladder) -> Iterator[list[int]]:
+    """Let devices that run the widest level say all the time that they do well.
+
+    Gives the sequence numbers that all have said, as they grow.
+    """
+    is_over, said = threading.Event(), list[int]()
+
+    def speak() -> None:
+        for sequence in itertools.count(1):
+            say(witnesses, ladder, 0, 8.0, sequence=sequence)
+            said.append(sequence)
+            if is_over.wait(0.1):
+                return
+
+    thread = threading.Thread(target=speak)
+    thread.start()
+    try:
+        yield said
+    finally:
+        is_over.set()
+        thread.join(30.0)
 
 
 def say(

@@ -8,12 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from secateur_protocols.codec import encode
-from secateur_protocols.control import ShowStatus
+from secateur_protocols.control import PolicyChange, SetPolicy, ShowStatus
 from secateur_protocols.manifest import Ladder
 from secateur_protocols.presence import Presence, PresenceState
 from secateur_protocols.state import Reported
@@ -27,13 +28,14 @@ from secateur_server.adapters.embedded_broker import (
 from secateur_server.adapters.operator import OperatorClient
 from secateur_server.adapters.store import Store, sqlite_url
 from secateur_server.core.fleet import DeviceState
+from secateur_server.core.policy import Scope
 from secateur_server.registry.registry import Registry
 from support.scripted_device import retained_topics, wait_until
 from support.situations import make_info, make_measured, make_telemetry, write_ladder_dir
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
-Serve = Callable[[str], "subprocess.Popen[bytes]"]
+Serve = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
@@ -42,11 +44,12 @@ def serve(tmp_path: Path, ladder: Ladder) -> Iterator[Serve]:
     Registry(tmp_path / "data" / "registry").publish(write_ladder_dir(tmp_path / "l", ladder))
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(broker_url: str) -> "subprocess.Popen[bytes]":
+    def start(broker_url: str, database_url: str | None = None) -> "subprocess.Popen[bytes]":
         ready = tmp_path / f"ready-{len(started)}.json"
         command = [sys.executable, "-m", "secateur_server", "serve", "--broker", broker_url]
         command += ["--data", str(tmp_path / "data"), "--http-port", "0"]
         command += ["--ready-file", str(ready)]
+        command += [] if database_url is None else ["--database", database_url]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         started.append(process)
         wait_until(lambda: ready.exists() or process.poll() is not None, timeout_s=60.0)
@@ -97,29 +100,41 @@ def retained_revisions(broker_url: str) -> dict[str, int]:
     return {topic.split("/")[3]: int(str(each["revision"])) for topic, each in kept.items()}
 
 
-def stored_revisions(tmp_path: Path) -> dict[str, int]:
-    store = Store(sqlite_url(tmp_path / "data" / "secateur.sqlite"), "default")
-    found = {
-        name: state.desired.revision
-        for name, state in store.load_devices().items()
-        if state.desired
-    }
+@contextmanager
+def opened(database_url: str) -> Iterator[Store]:
+    store = Store(database_url, "default")
+    yield store
     store.close()
-    return found
+
+
+def stored_revisions(database_url: str) -> dict[str, int]:
+    with opened(database_url) as store:
+        return {
+            name: state.desired.revision
+            for name, state in store.load_devices().items()
+            if state.desired
+        }
 
 
 def test_after_a_kill_under_load_database_and_retained_messages_agree_again(
-    mosquitto: EmbeddedBroker, tmp_path: Path, ladder: Ladder, serve: Serve
+    mosquitto: EmbeddedBroker, database_url: str, ladder: Ladder, serve: Serve
 ) -> None:
+    """Nothing is said before it is saved, and what an operator was told is set stays set."""
     speaker = Speaker(mosquitto.url, ladder, 30)
     chance = random.Random(7)
     revisions: dict[str, int] = {}
-    for _ in range(3):
-        process = serve(mosquitto.url)
+    operator = OperatorClient(mosquitto.url, "default")
+    for patience in (1, 2, 4):
+        process = serve(mosquitto.url, database_url)
         speaker.speak(chance.uniform(1.0, 2.0))
+        change = PolicyChange(patience=patience)
+        operator.request(SetPolicy(device="d-0", change=change), timeout_s=60.0)
         process.send_signal(signal.SIGKILL)
         process.wait(30.0)
-        stored, retained = stored_revisions(tmp_path), retained_revisions(mosquitto.url)
+        with opened(database_url) as store:
+            policies = store.load_policies()
+        assert policies.rules[Scope("d-0")].change == change
+        stored, retained = stored_revisions(database_url), retained_revisions(mosquitto.url)
         assert set(retained) <= set(stored)
         for name, revision in retained.items():
             assert revision <= stored[name], "said before it was saved"
@@ -127,9 +142,19 @@ def test_after_a_kill_under_load_database_and_retained_messages_agree_again(
         revisions = stored
     assert len(revisions) == 30
     assert max(revisions.values()) > 5, "there was no load"
-    process = serve(mosquitto.url)
-    wait_until(lambda: retained_revisions(mosquitto.url) == stored_revisions(tmp_path))
+    serve(mosquitto.url, database_url)
+    wait_until(lambda: retained_revisions(mosquitto.url) == stored_revisions(database_url))
+    with opened(database_url) as store:
+        found = wait_until(lambda: all_heard(store.load_devices()))
+    assert set(found) == set(revisions)
+    operator.close()
     speaker.close()
+
+
+def all_heard(devices: dict[str, DeviceState]) -> dict[str, DeviceState] | None:
+    """Give them once of each is known what it is and what was desired of it last."""
+    are_known = all(each.info and each.desired for each in devices.values())
+    return devices if are_known else None
 
 
 @pytest.fixture
@@ -155,9 +180,9 @@ def test_w8_a_restarted_coordinator_finds_all_of_10_000_devices(
     """They slept while it was gone: all it has is their names, and retained messages."""
     count = 10_000
     names = [f"d-{number}" for number in range(count)]
-    store = Store(sqlite_url(tmp_path / "data" / "secateur.sqlite"), "default")
-    store.save_devices(DeviceState(name) for name in names)
-    store.close()
+    database_url = sqlite_url(tmp_path / "data" / "secateur.sqlite")
+    with opened(database_url) as store:
+        store.save_devices(DeviceState(name) for name in names)
     speaker = Broker(plain_mosquitto, subscriptions=[], on_message=lambda _: None)
     speaker.start()
     said = {
@@ -185,4 +210,4 @@ def test_w8_a_restarted_coordinator_finds_all_of_10_000_devices(
 
     wait_until(is_complete, timeout_s=200.0)
     operator.close()
-    wait_until(lambda: len(stored_revisions(tmp_path)) == count)
+    wait_until(lambda: len(stored_revisions(database_url)) == count)
