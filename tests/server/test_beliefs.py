@@ -129,7 +129,7 @@ def climb(before_ms: list[float], after_ms: list[float]) -> Experience:
     for level, latencies_ms in ((3, before_ms), (2, after_ms)):
         for count in range(len(latencies_ms)):
             measured = make_measured(LADDER, level, latencies_ms[: count + 1])
-            seen = observe(seen, measured, boot=1, sequence=sequence)
+            seen = observe(seen, measured, boot=1, sequence=sequence, period_s=10.0)
             sequence += 1
     assert seen is not None
     return seen
@@ -147,16 +147,18 @@ def test_one_outlier_after_a_step_teaches_nothing_that_lasts() -> None:
 
 
 def test_a_step_down_teaches_nothing() -> None:
-    wide = observe(None, make_measured(LADDER, 2, [90.0]), boot=1, sequence=0)
-    narrow = observe(wide, make_measured(LADDER, 3, [2.0]), boot=1, sequence=1)
+    wide = observe(None, make_measured(LADDER, 2, [90.0]), boot=1, sequence=0, period_s=10.0)
+    narrow = observe(wide, make_measured(LADDER, 3, [2.0]), boot=1, sequence=1, period_s=10.0)
     assert narrow is not None
     assert not narrow.compared
 
 
 def test_a_long_absence_between_two_levels_teaches_nothing() -> None:
-    narrow = observe(None, make_measured(LADDER, 3, [2.0]), boot=1, sequence=0)
+    narrow = observe(None, make_measured(LADDER, 3, [2.0]), boot=1, sequence=0, period_s=10.0)
     for boot, sequence in ((1, 900), (2, 0)):
-        wide = observe(narrow, make_measured(LADDER, 2, [4.0]), boot=boot, sequence=sequence)
+        wide = observe(
+            narrow, make_measured(LADDER, 2, [4.0]), boot=boot, sequence=sequence, period_s=10.0
+        )
         assert wide is not None
         assert not wide.compared
 

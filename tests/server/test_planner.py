@@ -371,26 +371,34 @@ class _PlayedDevice:
         self.policy = Policy(deadline_ms=deadline_ms)
         self.level = len(true_ms) - 1
         self.levels = [self.level]
+        self.temperature_c = 40.0
         self._recent_ms: list[float] = []
-        self._seen: Experience | None = None
-        self._sequence = 0
+        self.seen: Experience | None = None
+        self._sequence, self._stayed = 0, 1
 
     def live(self, factor: float) -> None:
         self._recent_ms = [*self._recent_ms, self.true_ms[self.level] * factor][-16:]
-        measured = make_measured(self.ladder, self.level, self._recent_ms)
-        self._seen = observe(self._seen, measured, boot=1, sequence=self._sequence)
+        measured = make_measured(
+            self.ladder, self.level, self._recent_ms, since_switch_s=10.0 * self._stayed
+        )
+        self._stayed += 1
+        self.seen = observe(self.seen, measured, boot=1, sequence=self._sequence, period_s=10.0)
         self._sequence += 1
         task = Task(
             ladder=self.ladder,
             policy=self.policy,
             measured=measured,
             desired=self.level,
-            experience=self._seen,
+            experience=self.seen,
         )
-        (decision,) = decide(Situation(tasks=[task]))
+        found = Resources(temperature_c=self.temperature_c)
+        (decision,) = decide(Situation(tasks=[task], resources=found))
         if decision.level != self.level:
-            self.level, self._recent_ms = decision.level, []
-            self.levels.append(self.level)
+            self.go(decision.level)
+
+    def go(self, level: int) -> None:
+        self.level, self._recent_ms, self._stayed = level, [], 1
+        self.levels.append(level)
 
 
 @settings(max_examples=30)
@@ -450,3 +458,53 @@ def test_pressure_drives_a_device_down_and_its_end_lets_it_come_back(seed: int) 
     calm, pressed, after = history
     assert calm < pressed
     assert after == calm
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**32), st.integers(0, 2))
+def test_a_device_that_steps_down_alone_again_and_again_is_sent_wider_ever_more_seldom(
+    seed: int, widest: int
+) -> None:
+    """A limit that only the device knows; no telemetry ever shows it at the wider level."""
+    chance = random.Random(seed)
+    true_ms = [each.latency.p50_ms for each in LADDER.levels]
+    device = _PlayedDevice(LADDER, true_ms, deadline_ms=20.0)
+    climbs = []
+    for period in range(700):
+        device.live(chance.uniform(0.95, 1.05))
+        if device.level < widest:
+            device.go(widest)
+            climbs.append(period)
+    assert len(climbs) <= 9, climbs
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_under_steady_heat_a_device_finds_its_level_and_stays_there(seed: int) -> None:
+    """Level 0 and 1 become too hot in minutes, and cool ones let it come back."""
+    chance = random.Random(seed)
+    true_ms = [each.latency.p50_ms for each in LADDER.levels]
+    device = _PlayedDevice(LADDER, true_ms, deadline_ms=20.0)
+    switches = []
+    for _ in range(1200):
+        goal_c = (95.0, 90.0, 76.0, 60.0)[device.level]
+        device.temperature_c += (goal_c - device.temperature_c) / 30
+        before = len(device.levels)
+        device.live(chance.uniform(0.95, 1.05))
+        switches.append(len(device.levels) - before)
+    assert sum(switches[600:]) <= 12, switches
+    assert sum(switches[:600]) <= 40
+
+
+def test_a_wider_level_that_holds_ends_the_waiting() -> None:
+    true_ms = [each.latency.p50_ms for each in LADDER.levels]
+    device = _PlayedDevice(LADDER, true_ms, deadline_ms=12.0)
+    for _ in range(12):
+        device.live(1.0)
+        if device.level < 3:
+            device.go(3)
+    assert device.seen is not None
+    assert device.seen.setbacks > 0
+    for _ in range(400):
+        device.live(1.0)
+    assert device.level == 0
+    assert device.seen.setbacks == 0

@@ -116,6 +116,7 @@ def make_measured(
     recent_p95_ms: Sequence[float],
     *,
     deadline_ms: float = 10.0,
+    since_switch_s: float = 60.0,
 ) -> ModelTelemetry:
     """Make one model's telemetry: it runs ``level`` and measured these periods."""
     last_ms = recent_p95_ms[-1] if recent_p95_ms else None
@@ -130,7 +131,7 @@ def make_measured(
         p95_ms=last_ms,
         p99_ms=last_ms,
         recent_p95_ms=tuple(recent_p95_ms),
-        since_switch_s=60.0,
+        since_switch_s=since_switch_s,
         offered=100,
         answered=100,
         dropped=0,

@@ -69,6 +69,8 @@ def _dump_experiences(experiences: Mapping[str, Experience]) -> str:
                 "sequence": each.sequence,
                 "typical_ms": each.typical_ms,
                 "periods": each.periods,
+                "has_climbed": each.has_climbed,
+                "setbacks": each.setbacks,
                 "compared": [_dump_step(*item) for item in each.compared.items()],
             }
             for model, each in experiences.items()

@@ -14,6 +14,7 @@ class Cause(StrEnum):
     NO_ANSWERS = "no answers in this period: no change"
     FITS = "nothing wider is predicted to fit"
     IMPATIENT = "too few periods agree to go wider"
+    WARY = "it went wider and could not stay: waiting longer"
     WARM = "warm: nothing wider"
     QUIET = "quiet hours: nothing wider"
     ON_ITS_WAY = "on its way"

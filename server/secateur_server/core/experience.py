@@ -29,6 +29,13 @@ GAIN = 0.3
 MAX_STEPS = 64
 """Steps remembered per device and model."""
 
+TRIAL_PERIODS = 40
+"""How long a device must stay at a wider level before going there counts as a success: heat
+takes minutes to show."""
+
+MAX_SETBACKS = 6
+"""More do not make a device wait longer: in vain it is tried once in 64 times its patience."""
+
 Step = tuple[Digest, Digest]
 """From one artifact to another."""
 
@@ -73,6 +80,8 @@ class Experience:
         typical_ms: Median p95 of the periods since the last switch.
         periods: How many those are.
         compared: What steps have shown.
+        has_climbed: It came to this level from a narrower one.
+        setbacks: How often in a row it went wider and could not stay, for whatever reason.
     """
 
     digest: Digest
@@ -83,6 +92,8 @@ class Experience:
     periods: int
     compared: Mapping[Step, Compared] = field(default_factory=dict)
     climb: Climb | None = None
+    has_climbed: bool = False
+    setbacks: int = 0
 
     @property
     def is_settled(self) -> bool:
@@ -91,7 +102,12 @@ class Experience:
 
 
 def observe(
-    known: Experience | None, measured: ModelTelemetry, *, boot: int, sequence: int
+    known: Experience | None,
+    measured: ModelTelemetry,
+    *,
+    boot: int,
+    sequence: int,
+    period_s: float,
 ) -> Experience | None:
     """Take one period into account.
 
@@ -101,6 +117,7 @@ def observe(
     recent_ms = measured.recent_p95_ms
     if not measured.p95_ms or not recent_ms:
         return known
+    has_climbed, setbacks = _look_back(known, measured, boot=boot, period_s=period_s)
     now = Experience(
         digest=measured.digest,
         level=measured.level,
@@ -110,12 +127,33 @@ def observe(
         periods=len(recent_ms),
         compared={} if known is None else known.compared,
         climb=None if known is None else known.climb,
+        has_climbed=has_climbed,
+        setbacks=setbacks,
     )
     if known is None:
         return now
     if known.digest != now.digest:
         now = replace(now, climb=_begin_climb(known, now))
     return now if now.climb is None else _watch(now, now.climb)
+
+
+def _look_back(
+    known: Experience | None, measured: ModelTelemetry, *, boot: int, period_s: float
+) -> tuple[bool, int]:
+    """Say whether the device came here from a narrower level, and its setbacks until now."""
+    if known is None or known.boot != boot:
+        return False, 0
+    if known.digest == measured.digest:
+        if len(measured.recent_p95_ms) < known.periods:
+            # It began anew at the same level: it was elsewhere and back within a period. By
+            # itself a device goes narrower only, so elsewhere was wider.
+            return False, min(MAX_SETBACKS, known.setbacks + 1)
+        is_success = known.has_climbed and measured.since_switch_s >= TRIAL_PERIODS * period_s
+        return known.has_climbed and not is_success, 0 if is_success else known.setbacks
+    if measured.level < known.level:
+        return True, known.setbacks
+    is_setback = known.has_climbed
+    return False, min(MAX_SETBACKS, known.setbacks + is_setback)
 
 
 def _begin_climb(known: Experience, now: Experience) -> Climb | None:

@@ -71,7 +71,13 @@ def _hear_telemetry(state: DeviceState, said: Telemetry) -> DeviceState:
     experiences = {}
     for measured in said.models:
         known = state.experiences.get(measured.model)
-        after = observe(known, measured, boot=said.boot, sequence=said.sequence)
+        after = observe(
+            known,
+            measured,
+            boot=said.boot,
+            sequence=said.sequence,
+            period_s=said.period_s,
+        )
         if after is not None:
             experiences[measured.model] = after
     # As `replace` would, in a third of the time: every message passes here.

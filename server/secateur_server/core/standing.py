@@ -199,7 +199,20 @@ def _barrier(situation: Situation, task: Task, level: int) -> Cause | None:
         return Cause.QUIET
     if len(_recent_ms(task)) < task.policy.patience:
         return Cause.IMPATIENT
-    return None
+    return Cause.WARY if _is_wary(situation, task) else None
+
+
+def _is_wary(situation: Situation, task: Task) -> bool:
+    """Say whether going wider has failed of late: each time in a row it waits twice as long.
+
+    Whatever makes a wider level fail, be it heat or a limit that only the device knows,
+    does not make the device go to and fro.
+    """
+    setbacks = 0 if task.experience is None else task.experience.setbacks
+    if setbacks == 0 or task.measured is None:
+        return False
+    wait_s = task.policy.patience * (1 << setbacks) * situation.period_s
+    return task.measured.since_switch_s < wait_s
 
 
 def _must_leave(situation: Situation, task: Task, level: int, now_ms: float) -> Cause | None:

@@ -31,6 +31,7 @@ class Devices:
         self._revisions: dict[int, int] = {}
         self._recent_ms: list[tuple[float, ...]] = [()] * world.count
         self._held_back: dict[int, Telemetry] = {}
+        self._switched = [0] * world.count
         self._sequence = 0
         # Copied with a period's values: to make a message anew takes several times as long.
         self._measured = [_measure(self.ladder, each) for each in self.ladder.levels]
@@ -103,6 +104,7 @@ class Devices:
             self.levels[number] = level
             self._held[number].add(level)
             self._recent_ms[number] = ()
+            self._switched[number] = self._sequence
         return self.levels
 
     def tell(
@@ -149,12 +151,14 @@ class Devices:
         throttled: bool,  # noqa: FBT001 - one of a device's sensors
     ) -> Telemetry:
         manifest = self.running(number)
+        period_s = self._world.scenario.period_s
         measured = self._measured[manifest.level].model_copy(
             update={
                 "p50_ms": recent_ms[-1],
                 "p95_ms": recent_ms[-1],
                 "p99_ms": recent_ms[-1],
                 "recent_p95_ms": recent_ms,
+                "since_switch_s": (self._sequence - self._switched[number]) * period_s,
             }
         )
         free = int(self._world.memory_bytes[number]) - (manifest.peak_memory_bytes or 0)
