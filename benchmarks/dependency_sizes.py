@@ -1,10 +1,11 @@
 """Measure what an extra of Secateur costs on a disk, package by package.
 
-    python benchmarks/dependency_sizes.py [--extra agent]
+    python benchmarks/dependency_sizes.py [--extra agent] [--quick]
 
 Builds a clean virtual environment in a temporary folder, installs this repository with one
 extra, and sums the files of each distribution as pip recorded them: byte code included,
-download caches and file-system blocks not. The last line is one JSON object.
+download caches and file-system blocks not. ``--quick`` is the same: there is nothing to leave
+out. The last line is one JSON object.
 """
 
 import argparse
@@ -52,6 +53,7 @@ def main() -> None:
     """Install, measure, print."""
     parser = argparse.ArgumentParser(description="Measure the disk that an extra takes.")
     parser.add_argument("--extra", default="agent")
+    parser.add_argument("--quick", action="store_true", help="as without")
     extra: str = parser.parse_args().extra
     with tempfile.TemporaryDirectory() as temporary:
         rows = list(measure(install(Path(temporary) / "venv", extra)))

@@ -1,6 +1,6 @@
 """Run every benchmark and write down what was measured.
 
-    python benchmarks/report.py [--quick | --full] [--only NAME ...]
+    python benchmarks/report.py [--quick | --full | --page] [--only NAME ...]
 
 Each script of this folder, and each ``peer_*.py`` of ``peers/``, runs alone, one after the
 other, in a process of its own; its last line is one JSON object. The page `docs/benchmarks.md`
@@ -11,7 +11,8 @@ not run this time.
 All of it takes at most half an hour on two cores: what would take longer (`TOO_LONG`) runs with
 ``--quick``, which the page says, unless a full run of it is kept already; then the quick one
 shows that the script still works, and the kept figures stay. ``--full`` lets those measure in
-full, which takes hours; ``--quick`` lets every script take less than a minute.
+full, which takes hours; ``--quick`` lets every script take less than a minute; ``--page`` runs
+nothing and writes the page from what is kept.
 
 The last line is one JSON object: the script's name to its own object.
 
@@ -76,6 +77,7 @@ CLAIMS = (
     Claim("agent_footprint", "extra_mb", "memory above a bare script, MB", "≤ 40"),
     Claim("agent_footprint", "idle_cpu_share", "of one core, idle, 10 s telemetry", "≤ 0.01"),
     Claim("agent_footprint", "start_s", "start to first inference, s", "≤ 2"),
+    Claim("dependency_sizes", "total_bytes", "disk of secateur[agent], engine included, bytes"),
     Claim("swap_gap", "lost", "inferences lost in all swaps", "0"),
     Claim("swap_gap", "gap_ratio", "largest gap in swaps over p99.9 gap without", "≤ 1.5"),
     Claim("swap_gap", "rss_drift_ratio", "memory after all swaps over before", "≤ 1.02"),
@@ -270,6 +272,7 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="less than a minute each")
     parser.add_argument("--full", action="store_true", help="also what takes long")
+    parser.add_argument("--page", action="store_true", help="run nothing")
     parser.add_argument("--only", nargs="+", help="these scripts, without .py")
     options = parser.parse_args()
     every = list(scripts())
@@ -278,6 +281,9 @@ def main() -> int:
         return 2
     kept: dict[str, Any] = json.loads(RAW.read_text()) if RAW.exists() else {}
     failed = False
+    if options.page:
+        PAGE.write_text(page(kept), encoding="utf-8")
+        return 0
     for name in options.only or every:
         print(f"{name} ...", flush=True)
         is_quick = options.quick or (name in TOO_LONG and not options.full)
