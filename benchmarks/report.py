@@ -49,7 +49,6 @@ TOO_LONG = frozenset(
         "agent_footprint",
         "coordinator_throughput",
         "distillation",
-        "peer_pruning",
         "planner_quality",
         "pruning",
         "weight_pruning",

@@ -1,0 +1,186 @@
+"""The part of `peer_pruning.py` for Torch-Pruning's environment; nothing of ours is there.
+
+    side_torch_pruning.py WEIGHTS.npz DATA.npz OUT IMPORTANCE MACS_RATIO STEPS
+
+Rebuilds ResNet-8 from the weights of the ``.tflite`` file, prunes it by one of Torch-Pruning's
+importances until the MACs are down, writes its weights, fine-tunes it with labels, and writes
+them again. The last line is one JSON object.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as nnf
+import torch_pruning as tp
+from torch import nn
+
+BATCH = 64
+PEAK_STEP = 1e-3
+GRADIENT_IMAGES = {"magnitude": 0, "taylor": 256, "hessian": 48}
+"""Labelled images for gradients, each time before channels leave. The last takes them one by
+one, which is slow."""
+STEPS_TO_LIMIT = 30
+"""In so many equal steps the pruner would come to `LIMIT`."""
+LIMIT = 0.9
+
+
+class ResNet8(nn.Module):
+    """The network of MLPerf Tiny, its normalisations folded into its convolutions."""
+
+    def __init__(self, weights: dict[str, np.ndarray]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList()
+        for k in range(9):
+            held = torch.tensor(weights[f"w{k}"]).permute(0, 3, 1, 2).contiguous()
+            stride = 2 if k in {3, 5, 6, 8} else 1
+            conv = nn.Conv2d(held.shape[1], held.shape[0], held.shape[2], stride)
+            conv.weight.data, conv.bias.data = held, torch.tensor(weights[f"b{k}"])
+            self.layers.append(conv)
+        head = weights["w9"]
+        self.head = nn.Linear(head.shape[1], head.shape[0])
+        self.head.weight.data = torch.tensor(head)
+        self.head.bias.data = torch.tensor(weights["b9"])
+
+    def convolve(self, k: int, x: torch.Tensor) -> torch.Tensor:
+        """Pad as TFLite's SAME does: behind first."""
+        layer = self.layers[k]
+        if layer.kernel_size[0] == 3:
+            before = 1 if layer.stride[0] == 1 else 0
+            x = nnf.pad(x, (before, 1, before, 1))
+        return layer(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nnf.relu(self.convolve(0, x))
+        x = nnf.relu(x + self.convolve(2, nnf.relu(self.convolve(1, x))))
+        for first in (3, 6):
+            inner = self.convolve(first + 1, nnf.relu(self.convolve(first, x)))
+            x = nnf.relu(inner + self.convolve(first + 2, x))
+        return self.head(x.mean((2, 3)))
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Give what `__init__` takes."""
+        found = {}
+        for k, layer in enumerate(self.layers):
+            found[f"w{k}"] = layer.weight.detach().permute(0, 2, 3, 1).contiguous().numpy()
+            found[f"b{k}"] = layer.bias.detach().numpy()
+        found["w9"], found["b9"] = (
+            self.head.weight.detach().numpy(),
+            self.head.bias.detach().numpy(),
+        )
+        return found
+
+
+def macs(model: nn.Module) -> float:
+    """Count multiply-accumulates as the peer does."""
+    return tp.utils.count_ops_and_params(model, torch.zeros(1, 3, 32, 32))[0]
+
+
+IMPORTANCES = {
+    "magnitude": lambda: tp.importance.GroupMagnitudeImportance(p=2),
+    "taylor": tp.importance.GroupTaylorImportance,
+    "hessian": tp.importance.GroupHessianImportance,
+}
+
+
+def accumulate(model: nn.Module, name: str, importance: object, x, y) -> None:
+    """Leave in the network what an importance by gradients looks at."""
+    if name == "magnitude":
+        return
+    model.zero_grad()
+    if name == "taylor":
+        nnf.cross_entropy(model(x), y).backward()
+        return
+    importance.zero_grad()
+    losses = nnf.cross_entropy(model(x), y, reduction="none")
+    for loss in losses:
+        model.zero_grad()
+        loss.backward(retain_graph=True)
+        importance.accumulate_grad(model)
+
+
+def prune(model: nn.Module, name: str, ratio: float, x, y) -> None:
+    """Take channels out, over the whole network, until few enough MACs are left."""
+    wanted = ratio * macs(model)
+    importance = IMPORTANCES[name]()
+    pruner = tp.pruner.BasePruner(
+        model,
+        torch.zeros(1, 3, 32, 32),
+        importance=importance,
+        global_pruning=True,
+        pruning_ratio=LIMIT,
+        max_pruning_ratio=LIMIT,
+        iterative_steps=STEPS_TO_LIMIT,
+        ignored_layers=[model.head],
+    )
+    rng = np.random.default_rng(0)
+    for _ in range(STEPS_TO_LIMIT):
+        if macs(model) <= wanted:
+            return
+        rows = torch.tensor(rng.choice(len(y), GRADIENT_IMAGES[name], replace=False))
+        accumulate(model, name, importance, x[rows], y[rows])
+        pruner.step()
+
+
+def fine_tune(model: nn.Module, x, y, steps: int) -> None:
+    """Train with labels: Adam, warm-up and cosine, images moved and mirrored."""
+    optimizer = torch.optim.Adam(model.parameters(), PEAK_STEP)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_STEP, total_steps=steps + 1)
+    rng = np.random.default_rng(1)
+    for _ in range(steps):
+        rows = torch.tensor(rng.integers(0, len(y), BATCH))
+        images = nnf.pad(x[rows], (2, 2, 2, 2), mode="replicate")
+        top, left = rng.integers(0, 5, 2)
+        images = images[:, :, top : top + 32, left : left + 32]
+        mirrored = torch.tensor(rng.random(BATCH) < 0.5)
+        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+        optimizer.zero_grad()
+        nnf.cross_entropy(model(images), y[rows]).backward()
+        optimizer.step()
+        schedule.step()
+
+
+def peak_mb() -> float:
+    """Give the highest resident memory so far; what the parent had does not count."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    [line] = [line for line in lines if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1e3
+
+
+def main() -> None:
+    """Prune, write, fine-tune, write."""
+    weights, data, out, name, ratio, steps = sys.argv[1:]
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+    with np.load(weights) as arrays:
+        model = ResNet8(dict(arrays))
+    with np.load(data) as arrays:
+        x = torch.tensor(arrays["x"]).permute(0, 3, 1, 2).float()
+        y = torch.tensor(arrays["y"])
+    with torch.no_grad():
+        dense = float((model(x[:500]).argmax(1) == y[:500]).float().mean())
+    began_s = time.monotonic()
+    prune(model, name, float(ratio), x, y)
+    prune_s = time.monotonic() - began_s
+    np.savez(f"{out}-pruned.npz", **model.weights())
+    began_s = time.monotonic()
+    fine_tune(model, x, y, int(steps))
+    train_s = time.monotonic() - began_s
+    np.savez(f"{out}-trained.npz", **model.weights())
+    print(
+        json.dumps(
+            {
+                "dense_accuracy_on_training_images": dense,
+                "prune_s": prune_s,
+                "train_s": train_s,
+                "peak_mb": peak_mb(),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
