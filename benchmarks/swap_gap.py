@@ -41,8 +41,8 @@ RATE_HZ = 200.0
 QUIET_S = 0.15
 """Between two swaps."""
 
-AFTER_S = 0.05
-"""After a swap, what is due to it may still come."""
+AFTER_S = 0.01
+"""After a swap, what is due to it may still come: two frames, and the tidying."""
 
 
 @dataclass
