@@ -2,10 +2,11 @@
 
 import email
 import os
+import re
 import subprocess
 import sys
 import zipfile
-from importlib.metadata import distributions
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,13 @@ REPOSITORY = Path(__file__).parents[2]
 PACKAGES = {"secateur_agent", "secateur_protocols", "secateur_server"}
 BROUGHT_BY_LITERT = {"flatbuffers"}
 """In the server's extra and on the device all the same: the engine itself requires it."""
+
+
+EVERYWHERE = {"pip", "setuptools"}
+"""What every virtual environment has."""
+
+ROW = re.compile(r"^\| ([\w.-]+) [\d.]+ \| ([\d.]+) \|[^|]*\|(.*)\|$", re.MULTILINE)
+"""Of the table of dependencies: name, megabytes, reason."""
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +75,11 @@ def installed(programs: Path) -> set[str]:
     return {canonicalize_name(each.name) for each in distributions(path=[str(folder)])}
 
 
+def size_mb(distribution: Distribution) -> float:
+    paths = (Path(str(file.locate())) for file in distribution.files or ())
+    return sum(path.stat().st_size for path in paths if path.is_file()) / 1e6
+
+
 def test_the_wheel_holds_our_packages_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -88,6 +101,25 @@ def test_a_device_gets_nothing_of_the_servers_dependencies(wheel: Path, device: 
     assert {"sqlalchemy", "typer", "rich", "starlette", "uvicorn", "amqtt"} <= unwanted
     assert installed(device) >= {"secateur", "numpy", "paho-mqtt"}
     assert not unwanted & installed(device)
+
+
+def test_the_page_of_dependencies_lists_what_is_installed_with_its_size_and_a_reason(
+    device: Path,
+) -> None:
+    page = (REPOSITORY / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    told = {name: (float(size), why) for name, size, why in ROW.findall(page)}
+    (folder,) = device.parent.glob("lib/python*/site-packages")
+    measured = {
+        canonicalize_name(each.name): size_mb(each)
+        for each in distributions(path=[str(folder)])
+        if each.name not in EVERYWHERE
+    }
+    assert {canonicalize_name(name) for name in told} == measured.keys()
+    for name, (size, why) in told.items():
+        assert size == pytest.approx(measured[canonicalize_name(name)], rel=1 / 3, abs=0.1), (
+            name
+        )
+        assert why.strip(), name
 
 
 def test_the_agent_imports_nothing_of_the_server(device: Path) -> None:
