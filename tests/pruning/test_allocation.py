@@ -19,6 +19,7 @@ from secateur_server.pruning.allocation import (
 from secateur_server.pruning.budget import Resource, SumModel, prices_of
 from secateur_server.pruning.cost import total_macs
 from secateur_server.pruning.narrowing import everything, narrow
+from secateur_server.pruning.search import Search
 from secateur_server.pruning.selection import free_groups
 from support.architectures import ARCHITECTURES
 from support.slicing import follow
@@ -185,3 +186,10 @@ def test_the_cost_of_widths_is_that_of_the_network_that_comes_of_them(name: str)
             stays[group.channels[order[: group.size - width]]] = False
         found = total_macs(narrow(graph, channels, stays)) / max(total_macs(graph), 1)
         assert model.cost(widths) == pytest.approx(found)
+
+
+def test_where_no_group_is_left_there_is_one_network_to_try() -> None:
+    search = Search((), 3, lambda _proposal: 0.5, np.random.default_rng(0))
+    found = search.meet(Chain([4]), 1.0, count=4)
+    assert [each.proposal.widths for each in found] == [()]
+    assert search.reorder((), 4).proposal.widths == ()

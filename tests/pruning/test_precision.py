@@ -1,15 +1,20 @@
 """Int8 versions: the same inputs and outputs, smaller, and close to the float network."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from secateur_protocols.manifest import Ladder
+from secateur_protocols.manifest import Ladder, Precision
 from secateur_server.cli import app
+from secateur_server.pruning.candidates import Candidate
+from secateur_server.pruning.checking import Verdict, check
 from secateur_server.pruning.flatbuffer import Source
 from secateur_server.pruning.graph import read_graph
 from secateur_server.pruning.precision import int8_twin
+from secateur_server.pruning.pruner import _sound
 from support import architectures
 from support.tiny_models import run
 
@@ -68,3 +73,35 @@ def test_a_precision_that_is_none_is_refused(
     assert app.run(arguments) == 2
     assert "--precision" in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_an_int8_version_that_crashes_the_engine_is_left_out(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = architectures.mobilenet_v3()
+    (tmp_path / "model.tflite").write_bytes(content)
+    for name, seed in (("c.npz", 1), ("e.npz", 2)):
+        (x,) = zip(*architectures.rows(content, 8, seed), strict=True)
+        np.savez(tmp_path / name, x=np.concatenate(x))
+    arguments = [
+        *("prune", str(tmp_path / "model.tflite"), "--ratio", "0.3", "--json"),
+        *("--calibration", str(tmp_path / "c.npz"), "--evaluation", str(tmp_path / "e.npz")),
+        *("--out", str(tmp_path / "out"), "--precision", "float32,int8"),
+    ]
+    assert app.run(arguments) == 0
+    ladder = Ladder.model_validate_json(capfd.readouterr().out)
+    left_out = json.loads((tmp_path / "out" / "report.json").read_bytes())["left_out"]
+    for level in ladder.levels:
+        assert check(tmp_path / "out" / f"level-{level.level}.tflite") == Verdict()
+    known = [level.method for level in ladder.levels] + [each["rule"] for each in left_out]
+    assert {"dense, int8", f"{ladder.levels[1].method}, int8"} <= set(known)
+
+
+def test_what_the_engine_does_not_run_is_left_out_with_the_reason() -> None:
+    content = architectures.resnet()
+    dense = Candidate("dense", content, None, 1, 1, Precision.FLOAT32)
+    broken = replace(dense, rule="broken", content=content[: len(content) // 2])
+    sound, left_out = _sound([dense, broken, replace(dense, rule="same")], lambda *_: None)
+    assert [each.rule for each in sound] == ["dense", "same"]
+    assert [each.rule for each in left_out] == ["broken"]
+    assert left_out[0].reason.startswith("it does not run: ")

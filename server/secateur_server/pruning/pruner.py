@@ -12,6 +12,7 @@ from secateur_protocols.manifest import Encoding, Ladder, Precision
 from secateur_server.errors import InputError, NothingToDoError, ServerError
 from secateur_server.pruning.apply import apply
 from secateur_server.pruning.candidates import Candidate, Judged, LeftOut, judge, write_down
+from secateur_server.pruning.checking import Checker
 from secateur_server.pruning.cost import total_macs, total_parameters
 from secateur_server.pruning.distillation.extra import require_jax
 from secateur_server.pruning.distillation.options import DistillRequest
@@ -213,6 +214,7 @@ def _judge(
         raise NothingToDoError(
             "; ".join(unmet) or f"{request.method} takes nothing away: ask for more"
         )
+    distinct, broken = _sound(distinct, request.progress)
     judged = judge(
         distinct,
         evaluation,
@@ -221,10 +223,33 @@ def _judge(
         floor=request.floor,
         progress=request.progress,
     )
+    judged = replace(judged, left_out=(*broken, *judged.left_out))
     if len(judged.levels) == 1:
         why = "; ".join(f"{each.rule}: {each.reason}" for each in judged.left_out)
         raise NothingToDoError(f"no level is worth having: {why}")
     return judged
+
+
+def _sound(
+    candidates: list[Candidate], progress: Callable[[float, str], None]
+) -> tuple[list[Candidate], list[LeftOut]]:
+    """Leave out what the engine does not run: in a child, since it may crash it.
+
+    The dense network, which comes first, was opened that way when it was read.
+    """
+    sound, broken = candidates[:1], []
+    with tempfile.TemporaryDirectory() as folder, Checker() as checker:
+        path = Path(folder) / "candidate.tflite"
+        for done, candidate in enumerate(candidates[1:]):
+            progress(done / len(candidates), f"opening {candidate.rule}")
+            path.write_bytes(candidate.content)
+            verdict = checker.check(path)
+            why = verdict.damage or verdict.refusal
+            if why:
+                broken.append(LeftOut(candidate.rule, f"it does not run: {why}"))
+            else:
+                sound.append(candidate)
+    return sound, broken
 
 
 def _in_precisions(

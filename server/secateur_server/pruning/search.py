@@ -95,7 +95,7 @@ class Search:
         if count > 1:
             with suppress(UnreachableBudgetError):  # less is not always faster
                 self._try(tried, Proposal(uniform(self.curves, model, budget), first))
-        for _ in range(4 * count):
+        for _ in range(4 * count * bool(first)):  # without a group there is but one network
             if len(tried) >= count:
                 break
             best = _best(tried).proposal
@@ -114,7 +114,7 @@ class Search:
         tried: dict[Proposal, float] = {}
         self._try(tried, Proposal(widths, (0,) * len(self.curves)))
         for _ in range(4 * count):
-            if len(tried) >= count or self.orders == 1:
+            if len(tried) >= count or self.orders == 1 or not widths:
                 break
             self._try(tried, self._reordered(_best(tried).proposal))
         return _best(tried)
