@@ -26,6 +26,15 @@ from secateur_server.settings import ServeSettings
 WIDTH = 96
 """Of help texts, characters."""
 
+LONGEST = 70
+"""Of a signature in one line, characters."""
+
+UNREADABLE = (
+    (re.compile(r"numpy\.ndarray\[.*?numpy\.dtype\[typing\.Any\]\]"), "numpy.ndarray"),
+    (re.compile(r"<(?:function [^ ]+ at \w+|factory)>"), "..."),
+)
+"""What Python writes of types and defaults that helps nobody, and what is written instead."""
+
 MADE = "<!-- Made from the code by docs/reference.py -->\n"
 
 PUBLIC: dict[str, tuple[object, ...]] = {
@@ -214,7 +223,7 @@ def member(thing: Any, name: str, heading: str) -> Iterator[str]:  # noqa: ANN40
         return
     for key, inner in vars(thing).items():
         is_public = not key.startswith("_") or key == "__call__"
-        if is_public and inspect.isfunction(inner):
+        if is_public and inspect.isfunction(inner) and inner.__name__ == key:
             yield from member(inner, f"{name}.{key}", "####")
 
 
@@ -224,11 +233,28 @@ def is_made_by_callers(thing: type) -> bool:
 
 
 def signature(thing: Callable[..., Any]) -> str:
-    """Write how a thing is called; ``...`` where Python does not tell."""
+    """Write how a thing is called, line by line if long; ``...`` where nothing tells."""
     try:
-        return str(inspect.signature(thing)).replace("self, ", "").replace("(self)", "()")
+        found = inspect.signature(thing)
     except (TypeError, ValueError):
         return "(...)"
+    parameters = [each for each in found.parameters.values() if each.name != "self"]
+    text = readable(str(found.replace(parameters=parameters)))
+    if len(text) <= LONGEST:
+        return text
+    inside = [readable(str(each)) for each in parameters]
+    kinds = [each.kind for each in parameters]
+    if inspect.Parameter.KEYWORD_ONLY in kinds:
+        inside.insert(kinds.index(inspect.Parameter.KEYWORD_ONLY), "*")
+    end = text[text.rindex(")") :]
+    return "(\n" + "".join(f"    {each},\n" for each in inside) + end
+
+
+def readable(text: str) -> str:
+    """Leave out what only Python understands."""
+    for pattern, instead in UNREADABLE:
+        text = pattern.sub(instead, text)
+    return text
 
 
 SECTION = re.compile(
@@ -244,7 +270,7 @@ def docstring(text: str) -> str:
         body = inspect.cleandoc("\n" + match[2])
         items = re.sub(r"\n {4,}", " ", body)
         items = ENTRY.sub(r"- `\1`: ", items)
-        return f"**{match[1]}**\n\n{items}\n"
+        return f"\n**{match[1]}**\n\n{items}\n"
 
     return plain(SECTION.sub(listed, text + "\n"))
 
