@@ -1,14 +1,17 @@
-# The README's two commands are `make demo` and `make test`; the rest is for contributors.
+# The README's commands are `make demo`, `make dashboard` and `make test`; the rest is for contributors.
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check fix unit docs bench wheel clean
+.PHONY: demo dashboard test check fix unit docs bench wheel clean
 
 demo: $(STAMP)
 	@$(BIN)/secateur demo $(ARGS)
+
+dashboard: $(STAMP)
+	@$(BIN)/secateur demo --dashboard $(ARGS)
 
 test: check unit
 

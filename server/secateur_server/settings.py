@@ -42,6 +42,10 @@ class ServeSettings(BaseModel):
     replica: Name | None = None
     """This coordinator's name among several of the site. ``None``: it is the only one."""
 
+    dashboard_port: Port | None = None
+    """Show the fleet in a browser, on this port of this machine; 0 takes a free one. ``None``:
+    no dashboard."""
+
     @model_validator(mode="after")
     def _replicas_share_what_they_need(self) -> Self:
         if self.replica is None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from secateur_protocols.codec import encode
@@ -234,6 +234,11 @@ TOPICS = st.sampled_from(sorted(SHOWN)).flatmap(
 )
 
 
+# How fast examples are made says something about the machine, not about the code.
+patient = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+
+
+@patient
 @given(st.lists(TOPICS, max_size=12))
 def test_whatever_the_broker_carries_the_fold_goes_on(
     said: Sequence[tuple[str, bytes]],
@@ -246,6 +251,7 @@ def test_whatever_the_broker_carries_the_fold_goes_on(
     assert fleet.recording.held_bytes <= 2000
 
 
+@patient
 @given(st.lists(TOPICS, max_size=8))
 def test_hearing_everything_twice_changes_no_row(said: Sequence[tuple[str, bytes]]) -> None:
     """At QoS 1 a message may arrive twice."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from secateur_server.adapters.store import Store
     from secateur_server.core.coordinator import Published
+    from secateur_server.dashboard.child import DashboardChild
     from secateur_server.replicas import Replicas
     from secateur_server.signing.places import Places
     from secateur_server.signing.sealed import Passphrases
@@ -209,6 +210,9 @@ def serve(
     database: Annotated[str | None, typer.Option(help="URL; none: SQLite in --data.")] = None,
     replica: Annotated[str | None, typer.Option(help="Our name among several.")] = None,
     log_format: Annotated[LogForm | None, typer.Option(help="Of lines on stderr.")] = None,
+    dashboard_port: Annotated[
+        int | None, typer.Option(help="Show the fleet in a browser, on this machine; 0: free.")
+    ] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Gets addresses as JSON.")] = None,
     *,
     amqtt: Annotated[bool | None, typer.Option(help="Our own broker is amqtt.")] = None,
@@ -225,6 +229,7 @@ def serve(
         "amqtt": amqtt,
         "database": database,
         "replica": replica,
+        "dashboard_port": dashboard_port,
         "log_format": log_format,
     }
     settings = read_settings(config, options)
@@ -267,6 +272,11 @@ def _serve(settings: ServeSettings, ready_file: Path | None) -> None:
         )
         url = settings.public_url or f"http://{settings.http_host}:{http.port}/blobs"
         broker_url = own.url if own else settings.broker or ""
+        addresses = {"broker": broker_url, "artifacts": url}
+        if settings.dashboard_port is not None:
+            dashboard = _start_dashboard(settings, broker_url)
+            stack.callback(dashboard.stop)
+            addresses["dashboard"] = dashboard.url
         driver = Driver(
             site=settings.site,
             broker_url=broker_url,
@@ -291,15 +301,33 @@ def _serve(settings: ServeSettings, ready_file: Path | None) -> None:
         blocks.start()
         stack.callback(blocks.stop)
         typer.echo(f"broker {broker_url} ({own.name if own else 'yours'})")
-        typer.echo(f"artifacts {url}")
-        if settings.replica is not None:
-            how = "shared subscription" if driver.replicas.is_shared else "device"
-            typer.echo(f"replica {settings.replica}, telemetry split by {how}")
-        typer.echo("ready")
+        _say_the_rest(settings, addresses, is_shared=driver.replicas.is_shared)
         if ready_file is not None:
-            addresses = {"broker": broker_url, "artifacts": url}
             write_atomically(ready_file, json.dumps(addresses).encode())
         driver.run()
+
+
+def _say_the_rest(
+    settings: ServeSettings, addresses: dict[str, str], *, is_shared: bool
+) -> None:
+    typer.echo(f"artifacts {addresses['artifacts']}")
+    if settings.replica is not None:
+        how = "shared subscription" if is_shared else "device"
+        typer.echo(f"replica {settings.replica}, telemetry split by {how}")
+    if "dashboard" in addresses:
+        typer.echo(f"dashboard {addresses['dashboard']}")
+    typer.echo("ready")
+
+
+def _start_dashboard(settings: ServeSettings, broker_url: str) -> "DashboardChild":
+    from secateur_server.dashboard.child import DashboardChild
+
+    return DashboardChild(
+        broker_url,
+        site=settings.site,
+        port=settings.dashboard_port or 0,
+        ready_path=settings.data / "dashboard.json",
+    )
 
 
 def _replicas(settings: ServeSettings, store: "Store") -> "Replicas | None":

@@ -37,13 +37,19 @@ def demo(
     *,
     headless: Annotated[bool, typer.Option(help="Print lines, draw no table.")] = False,
     amqtt: Annotated[bool, typer.Option(help="Use amqtt also where Mosquitto is.")] = False,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Show it in a browser, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Run the main job on this machine: broker, coordinator, three agents, all real."""
     folder = Path(tempfile.mkdtemp(prefix="secateur-demo-"))
     # Whoever asks us to end gets the same tidy end as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        summary = _run(folder, model, data, seconds, headless=headless, amqtt=amqtt)
+        port = _dashboard_port() if dashboard else None
+        summary = _run(
+            folder, model, data, seconds, headless=headless, amqtt=amqtt, dashboard_port=port
+        )
     except (InputError, KeyboardInterrupt):
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -65,6 +71,7 @@ def _run(
     *,
     headless: bool,
     amqtt: bool,
+    dashboard_port: int | None,
 ) -> dict[str, Any]:
     from secateur_protocols.topics import ANY, Leaf, device_topic
     from secateur_server.adapters.operator import OperatorClient
@@ -79,7 +86,9 @@ def _run(
     scenario = make_scenario(ladder)
     names = tuple(device.name for device in scenario.devices)
     topics = tuple(device_topic("demo", ANY, leaf) for leaf in (Leaf.TELEMETRY, Leaf.DESIRED))
-    with Fleet(folder, prefer_amqtt=amqtt) as fleet:
+    with Fleet(folder, prefer_amqtt=amqtt, dashboard_port=dashboard_port) as fleet:
+        if fleet.dashboard_url is not None:
+            typer.echo(f"dashboard {fleet.dashboard_url}")
         root = _publish_signed(folder / "ladder", folder)
         client = OperatorClient(fleet.broker_url, "demo", topics=topics)
         fleet.start_agents(scenario, model=ladder.model, data=evaluation, root=root)
@@ -88,8 +97,23 @@ def _run(
                 fleet, client, Observer(names), scenario, ladder, seconds=seconds, draw=draw
             )
             devices = play.run()
+            if fleet.dashboard_url is not None:
+                devices = play.linger()
         client.close()
     return {"model": ladder.model, "levels": len(ladder.levels), "devices": devices}
+
+
+def _dashboard_port() -> int:
+    """Take the usual port if it is free, else any."""
+    import socket
+
+    from secateur_server.cli.dashboard import HOST, PORT
+
+    try:
+        socket.create_server((HOST, PORT)).close()
+    except OSError:
+        return 0
+    return PORT
 
 
 def _publish_signed(ladder_dir: Path, folder: Path) -> Path:

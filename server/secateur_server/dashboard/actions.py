@@ -98,13 +98,13 @@ async def unpin(ask: Ask, fields: Fields) -> str:
     )
     if not isinstance(scope, SetPolicy):  # pragma: no cover - what was just read
         raise InputError("no policy")
-    policy = await ask(ShowPolicy())
+    shown = await ask(ShowPolicy())
     change = PolicyChange()
-    for rule in policy["rules"]:
+    for rule in shown["rules"]:
         where = (rule.get("device"), rule.get("model"), rule.get("selector"))
         if where == (scope.device, scope.model, None):
             change = PolicyChange.model_validate({**rule, "pinned_level": None})
-    await ask(scope.model_copy(update={"change": change, "if_version": policy["version"]}))
+    await ask(scope.model_copy(update={"change": change, "if_version": shown["version"]}))
     return f"The planner decides about {scope.model} on {scope.device} again."
 
 
@@ -183,6 +183,60 @@ async def start(ask: Ask, fields: Fields) -> str:
     return f"{status['rollout']} has begun: {status['model']} {status['version']}."
 
 
+_NUMBERS = (
+    "deadline_ms",
+    "accuracy_floor",
+    "headroom",
+    "weight",
+    "cpu_limit",
+    "temperature_limit_c",
+    "battery_floor",
+)
+_COUNTS = ("patience", "pinned_level")
+
+
+def read_policy(fields: Fields) -> SetPolicy:
+    """Read a change of policy.
+
+    Raises:
+        InputError: A value cannot be, or nothing is to change.
+    """
+    change = _given(fields, _NUMBERS)
+    change.update(
+        {name: number(fields, name) for name in _COUNTS if fields.get(name, "").strip()}
+    )
+    if hours := fields.get("quiet_hours", "").strip():
+        change["quiet_hours"] = hours
+    clears = fields.get("clear") == "yes"
+    if not change and not clears:
+        raise InputError("nothing is to change: fill in what should be different")
+    scope = {
+        name: value
+        for name in ("device", "selector", "model")
+        if (value := fields.get(name, "").strip())
+    }
+    if "device" in scope and "selector" in scope:
+        raise InputError("a change is for a selector or for one device, not for both")
+    document: dict[str, object] = {
+        "action": "set_policy",
+        "change": change,
+        "clear": clears,
+        **scope,
+    }
+    if fields.get("if_version"):
+        document["if_version"] = number(fields, "if_version")
+    action = read_action(document)
+    if not isinstance(action, SetPolicy):  # pragma: no cover - what was just read
+        raise InputError("no policy")
+    return action
+
+
+async def policy(ask: Ask, fields: Fields) -> str:
+    """Change policy."""
+    await ask(read_policy(fields))
+    return "The policy holds from now on."
+
+
 def _given(fields: Fields, names: Sequence[str]) -> dict[str, object]:
     values = {name: decimal(fields, name) for name in names}
     return {name: value for name, value in values.items() if value is not None}
@@ -196,6 +250,7 @@ ACTIONS: Mapping[str, Callable[[Ask, Fields], Awaitable[str]]] = {
     "abort": abort,
     "steer": steer,
     "start": start,
+    "policy": policy,
 }
 """By the last part of a form's address; each says in a sentence what it did."""
 

@@ -62,8 +62,8 @@ class Link:
         self._client = f"dashboard-{uuid.uuid4().hex[:12]}"
         self._response_topic = control_response(site, self._client)
         self._pending: dict[str, Future[ControlResponse]] = {}
-        self._probe: Future[ControlResponse] | None = None
-        self._probe_began_s = 0.0
+        self._probe_began_s: float | None = None
+        self._unheard = False
         self._is_operator = False
         self._broker = Broker(
             with_credentials(broker_url, user, password),
@@ -97,19 +97,23 @@ class Link:
         """What the user may do, as far as we know yet."""
         if self._is_operator:
             return Role.OPERATOR
-        if self._probe is None or not self.fleet.is_coordinated:
-            return Role.UNKNOWN
-        is_over = time.monotonic() - self._probe_began_s > PROBE_S
-        return Role.VIEWER if is_over else Role.UNKNOWN
+        is_known = self._unheard and self.fleet.is_coordinated
+        return Role.VIEWER if is_known else Role.UNKNOWN
 
     def probe(self) -> None:
-        """Ask the coordinator something harmless, to learn whether our requests reach it."""
+        """Ask the coordinator something harmless, to learn whether our requests reach it.
+
+        To be called every now and then: what was not answered until the next question will
+        not be.
+        """
         if self._is_operator or not self.is_connected or not self.fleet.is_coordinated:
+            self._probe_began_s = None
             return
-        if self._probe is not None and time.monotonic() - self._probe_began_s < 4 * PROBE_S:
-            return
-        self._probe_began_s = time.monotonic()
-        self._probe = self.ask(ShowStatus())
+        if self._probe_began_s is None or time.monotonic() - self._probe_began_s > PROBE_S:
+            # Once known it stays known until there is an answer.
+            self._unheard = self._unheard or self._probe_began_s is not None
+            self._probe_began_s = time.monotonic()
+            self.ask(ShowStatus())
 
     def ask(self, action: Action) -> "Future[ControlResponse]":
         """Send one request; its answer comes through the future, or never."""

@@ -22,9 +22,9 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
-from secateur_protocols.control import Action
+from secateur_protocols.control import Action, ShowPolicy
 from secateur_server.dashboard import layout
-from secateur_server.dashboard.actions import ACTIONS, result_of
+from secateur_server.dashboard.actions import ACTIONS, read_policy, result_of
 from secateur_server.dashboard.guard import Guard
 from secateur_server.dashboard.link import Link, Role
 from secateur_server.dashboard.live import stream
@@ -33,6 +33,8 @@ from secateur_server.dashboard.pages.device import DevicePage
 from secateur_server.dashboard.pages.fleet import FleetPage
 from secateur_server.dashboard.pages.models import ModelsPage
 from secateur_server.dashboard.pages.rollouts import RolloutsPage
+from secateur_server.dashboard.pages.what_if import WhatIfPage, draw_outcome
+from secateur_server.dashboard.rehearsal import foresee
 from secateur_server.dashboard.sessions import Session, Sessions
 from secateur_server.errors import ServerError
 
@@ -64,6 +66,7 @@ PAGES: Mapping[str, MakePage] = {
     "/models": ModelsPage,
     "/models/{model}": ModelsPage,
     "/rollouts": RolloutsPage,
+    "/what-if": WhatIfPage,
 }
 """By the address, in Starlette's form; each gets what is in the address and in its query."""
 
@@ -83,6 +86,7 @@ class Web:
         self._broker = shown_address(broker)
         self._is_https = is_https
         self.is_closing = False
+        self._replaying = asyncio.Semaphore(1)
 
     def application(self, hosts: tuple[str, ...]) -> Guard:
         """Give what a server runs."""
@@ -91,6 +95,7 @@ class Web:
             Route("/login", self._log_in, methods=["POST"]),
             Route("/logout", self._log_out, methods=["POST"]),
             Route("/actions/{name}", self._act, methods=["POST"]),
+            Route("/what-if", self._what_if, methods=["POST"]),
             Route("/health", self._health, methods=["GET"]),
             Route("/static/{name}", self._static, methods=["GET"]),
         ]
@@ -221,6 +226,21 @@ class Web:
         except ServerError as error:
             return JSONResponse({"ok": False, "words": str(error)})
         return JSONResponse({"ok": True, "words": words})
+
+    async def _what_if(self, request: Request) -> Response:
+        session = self._session(request)
+        if session is None:
+            return RedirectResponse("/login", status_code=303)
+        fields, link = await read_form(request), session.link
+        try:
+            action = read_policy(fields)
+            shown = await _ask(link, ShowPolicy())
+            async with self._replaying:
+                outcome = await run_in_threadpool(foresee, link, action, shown)
+        except ServerError as error:
+            return JSONResponse({"ok": False, "words": str(error)})
+        html = draw_outcome(outcome, action, fields, shown["version"])
+        return JSONResponse({"ok": True, "html": html})
 
     async def _health(self, _request: Request) -> Response:
         return JSONResponse({"links": len(self._sessions.links())})

@@ -91,7 +91,9 @@ class Process:
 class Fleet:
     """All processes of the demo, in one folder. A context manager: all end on leaving."""
 
-    def __init__(self, folder: Path, *, prefer_amqtt: bool) -> None:
+    def __init__(
+        self, folder: Path, *, prefer_amqtt: bool, dashboard_port: int | None = None
+    ) -> None:
         self._folder = folder
         self._processes: list[Process] = []
         ready_path = folder / "ready.json"
@@ -99,9 +101,13 @@ class Fleet:
         arguments += ["--broker-port", "0", "--data", str(folder / "server")]
         arguments += ["--ready-file", str(ready_path)]
         arguments += ["--amqtt"] if prefer_amqtt else []
+        if dashboard_port is not None:
+            arguments += ["--dashboard-port", str(dashboard_port)]
         self._start("coordinator", arguments)
         try:
-            self.broker_url: str = self._wait_for(ready_path)["broker"]
+            addresses = self._wait_for(ready_path)
+            self.broker_url: str = addresses["broker"]
+            self.dashboard_url: str | None = addresses.get("dashboard")
         except ServerError:
             self.__exit__()
             raise

@@ -1,5 +1,6 @@
 """The demo's story: settle, disturb two devices, see them adapt, let go, see them return."""
 
+import contextlib
 import statistics
 import time
 from collections.abc import Callable
@@ -82,6 +83,20 @@ class Play:
         self._hold("back where they were")
         while time.monotonic() - started_s < self.seconds:
             self._look("back where they were")
+        return self._summary()
+
+    def linger(self) -> dict[str, Any]:
+        """Let it go on until somebody interrupts us.
+
+        Returns:
+            The summary, by device.
+
+        Raises:
+            ServerError: A process has ended.
+        """
+        with contextlib.suppress(KeyboardInterrupt):
+            while True:
+                self._look("running on; Ctrl-C ends it")
         return self._summary()
 
     def _level(self, name: str) -> int:

@@ -96,7 +96,6 @@ class DevicePage:
 
     def _model(self, device: Device, row: Row, view: View) -> Html:
         model = row.model or ""
-        ladder = view.fleet.ladders.get(model)
         wish = device.wish_for(model)
         heading = tag(
             "div",
@@ -105,7 +104,7 @@ class DevicePage:
                 tag("a", model, href=f"/models/{model}"),
                 tag("span", f" {row.version}", class_="soft"),
             ),
-            level_badge(row.level, len(ladder.levels) if ladder else None, row.desired_level),
+            level_badge(row.level, row.desired_level),
             health_pill(row.health(view.now_s)),
             class_="head",
         )

@@ -227,7 +227,6 @@ def _newest(view: View, row: Row) -> Row:
 
 
 def _line(row: Row, view: View) -> Html:
-    ladder = view.fleet.ladders.get(row.model or "")
     address = f"/devices/{quote(row.device)}"
     return tag(
         "tr",
@@ -246,7 +245,7 @@ def _line(row: Row, view: View) -> Html:
         ),
         tag(
             "td",
-            level_badge(row.level, len(ladder.levels) if ladder else None, row.desired_level),
+            level_badge(row.level, row.desired_level),
             class_="c-level",
         ),
         _latency_cell(row),
@@ -380,7 +379,7 @@ def _bars(model: str, by_level: Mapping[int, int], view: View) -> Html:
                 "a",
                 tag("span", words.count(number) if number else "", class_="number"),
                 bar,
-                level_badge(level, count),
+                level_badge(level),
                 href=address,
                 data_soft=True,
                 title=f"{words.plural(number, 'device')} at level {level}",

@@ -131,7 +131,7 @@ def _rung(manifest: Manifest, ladder: Ladder, usage: Usage) -> Html:
     address = f"/?level={manifest.level}&model={ladder.model}"
     return tag(
         "tr",
-        tag("th", level_badge(manifest.level, len(ladder.levels)), scope="row"),
+        tag("th", level_badge(manifest.level), scope="row"),
         tag("td", manifest.method, _details(manifest)),
         _number(f"{accuracy.value:.3f}", interval),
         _number(

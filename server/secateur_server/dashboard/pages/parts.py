@@ -7,7 +7,7 @@ from secateur_server.dashboard.markup import EMPTY, Child, Html, join, tag
 from secateur_server.dashboard.rows import Health
 
 GRADES = 5
-"""Shades of level badges: from dense to the narrowest."""
+"""Shades of level badges, from dense on; the narrowest of a long ladder share the last."""
 
 TONES = {
     Health.OFFLINE: "bad",
@@ -23,25 +23,21 @@ TONES = {
 }
 
 
-def level_badge(
-    level: int | None, levels: int | None = None, desired: int | None = None
-) -> Html:
+def level_badge(level: int | None, desired: int | None = None) -> Html:
     """Draw a level, and the one that it is on its way to."""
     if level is None and desired is None:
         return Html(words.DASH)
-    parts = [_badge(level, levels)] if level is not None else []
+    parts = [_badge(level)] if level is not None else []
     if desired is not None and desired != level:
         arrow = tag("span", "\u2192", class_="arrow", aria_label="on its way to")
-        parts += [arrow, _badge(desired, levels, "wanted")]
+        parts += [arrow, _badge(desired, "wanted")]
     return tag("span", *parts, class_="levels")
 
 
-def _badge(level: int, levels: int | None, more: str = "") -> Html:
-    grade = level if not levels or levels < 2 else round(level * (GRADES - 1) / (levels - 1))  # noqa: PLR2004
+def _badge(level: int, more: str = "") -> Html:
     title = "level 0: dense" if level == 0 else f"level {level}"
-    return tag(
-        "span", level, class_=f"level g{min(grade, GRADES - 1)} {more}".rstrip(), title=title
-    )
+    grade = f"g{min(level, GRADES - 1)}"
+    return tag("span", level, class_=f"level {grade} {more}".rstrip(), title=title)
 
 
 def health_pill(health: Health) -> Html:
