@@ -40,7 +40,7 @@ RAW = ROOT / "docs" / "benchmarks.json"
 RUN_S, FULL_RUN_S = 900.0, 14_400.0
 """Longest that one script may take, seconds; with ``--full``."""
 
-NOT_BENCHMARKS = {"report.py"}
+NOT_BENCHMARKS = {"report.py", "paced_relay.py"}
 NOT_HERE = 3
 """What a script exits with where a peer or its data is not to be had."""
 
@@ -105,6 +105,15 @@ CLAIMS = (
     Claim("ota_transfer", "mqtt_ratio_1", "blocks over MQTT over a plain download"),
     Claim("ota_transfer", "rss_growth_mb", "memory of the agent while it fetches, MB"),
     Claim("ota_transfer", "resume_overhead_bytes", "fetched twice after a kill", "≤ a block"),
+    Claim(
+        "acknowledgement", "ack_p95_ms", "desired change to acknowledgement, p95, ms", "≤ 1000"
+    ),
+    Claim(
+        "acknowledgement", "serving_p95_ms", "from it until a held level serves, ms", "≤ 100"
+    ),
+    Claim(
+        "acknowledgement", "standby_p95_ms", "the same, of the level that stands by", "≤ 100"
+    ),
     Claim("peer_serving", "secateur_binary_added_us", "a binary call to the agent adds, µs"),
     Claim("peer_serving", "secateur_json_added_us", "a call in JSON to the agent adds, µs"),
     Claim("peer_serving", "mlserver_json_added_us", "a call in JSON to MLServer adds, µs"),

@@ -26,6 +26,7 @@ url = "{broker_url}"
 
 [transfer]
 spread_s = 0.0
+{transfer}
 
 [telemetry]
 period_s = {period_s}
@@ -59,6 +60,7 @@ class AgentProcess:
         period_s: float = 0.2,
         more: str = "",
         model: str = "",
+        transfer: str = "",
         device: str = "meter-7",
         trust: str = "accept_unsigned = true",
     ) -> None:
@@ -76,6 +78,7 @@ class AgentProcess:
                 period_s=period_s,
                 more=more,
                 model=model,
+                transfer=transfer,
                 trust=trust,
             )
         )
