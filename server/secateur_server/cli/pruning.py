@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from secateur_server.cli import prune_words as words
 from secateur_server.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,89 +37,37 @@ def register(app: typer.Typer) -> None:
 
 
 def prune(
-    model_path: Annotated[Path, typer.Argument(metavar="MODEL", help="A .tflite file.")],
-    calibration: Annotated[Path, typer.Option(help=".npz with x.")],
-    evaluation: Annotated[Path, typer.Option(help=".npz with x and, if known, y.")],
-    out: Annotated[Path, typer.Option(help="A new folder for the ladder.")],
-    method: Annotated[
-        str | None,
-        typer.Option(
-            help="absolute, relative, magnitude, channel, layer, network. Without it the "
-            "amount says which; without both, network."
-        ),
-    ] = None,
-    threshold: Annotated[float | None, typer.Option(help="absolute, relative.")] = None,
-    sparsity: Annotated[float | None, typer.Option(help="magnitude: share of zeros.")] = None,
-    ratio: Annotated[
-        float | None, typer.Option(help="channel: share of channels; layer: of blocks.")
-    ] = None,
-    count: Annotated[int | None, typer.Option(help="layer: blocks to take out.", min=1)] = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(help="network: macs=0.5, bytes=0.5 or latency=0.5 of the dense model's."),
-    ] = None,
-    plan: Annotated[
-        list[Path] | None,
-        typer.Option(help="Carry a stored plan out again, one level each; may be repeated."),
-    ] = None,
-    levels: Annotated[
-        int | None,
-        typer.Option(help="Of the ladder, with the dense one. 2 with an amount, else 5."),
-    ] = None,
-    saliency: Annotated[
-        str, typer.Option(help="obs, obs-damped, fisher, activation, l1, l2, random.")
-    ] = "obs",
-    search: Annotated[
-        int | None, typer.Option(help="Networks tried per level; more is better.", min=1)
-    ] = None,
-    distill: Annotated[
-        Path | None,
-        typer.Option(help=".npz with x: the levels learn the dense model's outputs on it."),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="distill: batches to learn from; none: 300.")
-    ] = None,
-    augment: Annotated[
-        str | None,
-        typer.Option(help="distill: none, or shift, flip, mix joined by +; none given: auto."),
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(help="distill: a folder of states; the same command goes on from there."),
-    ] = None,
-    floor: Annotated[
-        float | None, typer.Option(help="Leave out levels less accurate than this.")
-    ] = None,
-    precision: Annotated[
-        str,
-        typer.Option(help="Of a float32 model's levels: float32, int8, or both: float32,int8."),
-    ] = "float32",
-    scope: Annotated[
-        str, typer.Option(help="magnitude: a share of each layer's or of all: layer, network.")
-    ] = "network",
-    encoding: Annotated[
-        str, typer.Option(help="Of files with many zeros: auto, dense, sparse.")
-    ] = "auto",
-    rewrite: Annotated[
-        str,
-        typer.Option(
-            help="Make the graph one that sparse kernels take: none, sparse, sparse-stem."
-        ),
-    ] = "none",
-    model: Annotated[str | None, typer.Option(help="Name; none: the file's.")] = None,
-    version: Annotated[str, typer.Option(help="Of the ladder.")] = "1",
-    report: Annotated[
-        Path | None, typer.Option(help="Write the ladder as one page too, say report.html.")
-    ] = None,
-    threads: Annotated[int, typer.Option(help="For measuring latency.", min=1)] = 1,
-    seed: Annotated[int, typer.Option(help="Of the search and of random.", min=0)] = 0,
+    model_path: words.Model,
+    calibration: words.Calibration,
+    evaluation: words.Evaluation,
+    out: words.OutDir,
+    method: words.Method = None,
+    threshold: words.Threshold = None,
+    sparsity: words.Sparsity = None,
+    ratio: words.Ratio = None,
+    count: words.Count = None,
+    budget: words.Budget = None,
+    plan: words.Plans = None,
+    levels: words.Levels = None,
+    saliency: words.Saliency = "obs",
+    search: words.Search = None,
+    distill: words.Distill = None,
+    steps: words.Steps = None,
+    augment: words.Augment = None,
+    resume: words.Resume = None,
+    floor: words.Floor = None,
+    precision: words.Precision = "float32",
+    scope: words.Scope = "network",
+    encoding: words.Encoding = "auto",
+    rewrite: words.Rewrite = "none",
+    model: words.Name = None,
+    version: words.Version = "1",
+    report: words.Report = None,
+    threads: words.Threads = 1,
+    seed: words.Seed = 0,
     *,
-    correct: Annotated[
-        bool, typer.Option(help="Let weights that stay make up for those that leave.")
-    ] = True,
-    allow_overlap: Annotated[
-        bool, typer.Option("--allow-overlap", help="Let samples be in both sets.")
-    ] = False,
+    correct: words.Correct = True,
+    allow_overlap: words.AllowOverlap = False,
     as_json: JSON = False,
 ) -> None:
     """Prune a model into a ladder. Exit codes: 2 bad input, 3 nothing to prune."""
@@ -129,8 +78,9 @@ def prune(
         "count": count,
         "budget": budget,
     }
+    is_asked = any(value is not None for value in given.values())
     check_report(report)
-    if plan and (method is not None or any(value is not None for value in given.values())):
+    if plan and (method is not None or is_asked):
         raise InputError("--plan says all that a method would: leave the method out")
     method, amount = _method(method, given)
     if rewrite != "none" and not {"threshold", "sparsity"} & set(AMOUNTS.get(method, ())):
@@ -145,7 +95,6 @@ def prune(
     from secateur_server.pruning.task import DEFAULT_LEVELS, Options
     from secateur_server.pruning.weight.choice import Scope
 
-    is_asked = any(value is not None for value in given.values())
     options = Options(
         amount=amount,
         count=count,
@@ -185,10 +134,7 @@ def prune(
             _write_report(report, out, threads, progress)
     for each in notices:
         typer.echo(f"not as asked: {each}", err=True)
-    if as_json:
-        typer.echo(ladder.model_dump_json(exclude_none=True))
-    else:
-        show_ladder(ladder)
+    typer.echo(ladder.model_dump_json(exclude_none=True)) if as_json else show_ladder(ladder)
 
 
 def check_report(report: Path | None) -> None:
@@ -211,10 +157,10 @@ def _write_report(
     write_atomically(report, text.encode())
 
 
-def _word(words: type[Word], option: str, given: str) -> Word:
-    if given not in list(words):
-        raise InputError(f"--{option} {given!r} is none of {', '.join(words)}")
-    return words(given)
+def _word(known: type[Word], option: str, given: str) -> Word:
+    if given not in list(known):
+        raise InputError(f"--{option} {given!r} is none of {', '.join(known)}")
+    return known(given)
 
 
 def _distillation(
@@ -278,11 +224,11 @@ def _precisions(text: str) -> "frozenset[Precision]":
     from secateur_protocols.manifest import Precision
 
     known = {Precision.FLOAT32.value: Precision.FLOAT32, Precision.INT8.value: Precision.INT8}
-    words = [word.strip() for word in text.split(",")]
-    unknown = [word for word in words if word not in known]
+    given = [word.strip() for word in text.split(",")]
+    unknown = [word for word in given if word not in known]
     if unknown:
         raise InputError(f"--precision {unknown[0]!r} is none of {', '.join(known)}")
-    return frozenset(known[word] for word in words)
+    return frozenset(known[word] for word in given)
 
 
 def _meant(option: str) -> str:
