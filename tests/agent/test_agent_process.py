@@ -15,7 +15,7 @@ from secateur_protocols.state import Reported
 from secateur_protocols.telemetry import Telemetry
 from secateur_protocols.topics import rebirth
 from secateur_server.adapters.embedded_broker import EmbeddedBroker
-from support.agent_process import EVALUATION, AgentProcess
+from support.agent_process import EVALUATION, AgentProcess, begin_at
 from support.listener import Listener
 from support.published import PublishedLadder
 from support.waiting import wait_until
@@ -55,9 +55,7 @@ def test_a_killed_agent_is_declared_dead_by_the_broker(
 def test_a_desired_level_is_fetched_served_and_reported_with_proof(
     agent: AgentProcess, listener: Listener, published: PublishedLadder
 ) -> None:
-    agent.start()
-    listener.desire(published.desired(1, 1))
-    reported = listener.wait_for_level(1)
+    reported = begin_at(agent, listener, published, 1)
     (model,) = reported.models
     assert model.digest == published.ladder.levels[1].digest
     assert model.proof is not None
@@ -116,9 +114,7 @@ def test_a_broker_that_goes_and_comes_back_hears_everything_again(
 def test_garbage_on_every_topic_it_hears_changes_nothing(
     agent: AgentProcess, listener: Listener, published: PublishedLadder
 ) -> None:
-    agent.start()
-    listener.desire(published.desired(1, 1))
-    listener.wait_for_level(1)
+    begin_at(agent, listener, published, 1)
     chance = random.Random(7)
     for _ in range(50):
         listener.send(rebirth("default"), chance.randbytes(chance.randrange(1, 400)))
@@ -132,9 +128,7 @@ def test_memory_pressure_steps_down_alone_and_only_the_coordinator_widens_again(
     mosquitto: EmbeddedBroker, listener: Listener, published: PublishedLadder, tmp_path: Path
 ) -> None:
     with pressed(mosquitto, tmp_path) as (agent, overrides):
-        agent.start()
-        listener.desire(published.desired(1, 0))
-        listener.wait_for_level(0)
+        begin_at(agent, listener, published, 0)
         wait_for_standby(agent)
         since = len(listener.heard)
         overrides.write_text('{"memory_available_bytes": 1000}')
@@ -163,9 +157,7 @@ def test_a_crossed_limit_is_told_before_the_period_ends(
     mosquitto: EmbeddedBroker, listener: Listener, published: PublishedLadder, tmp_path: Path
 ) -> None:
     with pressed(mosquitto, tmp_path, period_s=3600.0) as (agent, overrides):
-        agent.start()
-        listener.desire(published.desired(1, 2))  # nothing narrower: it cannot step down
-        listener.wait_for_level(2)
+        begin_at(agent, listener, published, 2)  # nothing narrower: it cannot step down
         assert not any(isinstance(said, Telemetry) for said in listener.heard)
         overrides.write_text('{"memory_available_bytes": 1000}')
         told = listener.wait_for(Telemetry)

@@ -10,19 +10,12 @@ from secateur_agent.core.swap import MAX_REFUSALS, TOLD, Phase
 from secateur_protocols.ota import Ota, UpdateState
 from secateur_protocols.state import Reported
 from secateur_protocols.telemetry import Telemetry
-from support.agent_process import AgentProcess
+from support.agent_process import AgentProcess, begin_at
 from support.listener import Listener
 from support.published import PublishedLadder
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.engine, pytest.mark.slow]
-
-
-def begin_at(agent: AgentProcess, listener: Listener, published: PublishedLadder) -> None:
-    """Let a fresh agent commit level 0."""
-    agent.start()
-    listener.desire(published.desired(1, 0))
-    listener.wait_for_level(0)
 
 
 def restart(agent: AgentProcess, listener: Listener, published: PublishedLadder) -> Reported:
@@ -53,7 +46,7 @@ def wait_for_update(listener: Listener, state: UpdateState, level: int, *, since
 def test_a_kill_in_any_phase_restarts_on_a_verified_model(
     agent: AgentProcess, listener: Listener, published: PublishedLadder
 ) -> None:
-    begin_at(agent, listener, published)
+    begin_at(agent, listener, published, 0)
     revision = 1
     for phase in (*TOLD, None):
         told = UpdateState.SUCCEEDED if phase is None else TOLD[phase]
@@ -70,7 +63,7 @@ def kill_at_random_moments(
     times: int, agent: AgentProcess, listener: Listener, published: PublishedLadder
 ) -> None:
     chance = random.Random()
-    begin_at(agent, listener, published)
+    begin_at(agent, listener, published, 0)
     for revision in range(2, 2 + times):
         since = len(listener.heard)
         listener.desire(published.desired(revision, revision % 3))
@@ -98,7 +91,7 @@ def test_two_hundred_kills_at_random_moments_restart_on_a_verified_model(
 def test_an_inference_process_that_is_killed_serves_again_without_a_restart_of_the_agent(
     agent: AgentProcess, listener: Listener, published: PublishedLadder
 ) -> None:
-    begin_at(agent, listener, published)
+    begin_at(agent, listener, published, 0)
     pid = agent.pid
     for _ in range(3):
         killed = agent.inference()
@@ -118,7 +111,7 @@ def test_an_artifact_that_kills_the_inference_process_is_refused_and_the_incumbe
     agent: AgentProcess, listener: Listener, published: PublishedLadder
 ) -> None:
     """The kill stands for an artifact that crashes the engine once it serves."""
-    begin_at(agent, listener, published)
+    begin_at(agent, listener, published, 0)
     since = len(listener.heard)
     listener.desire(published.desired(2, 1))
     for times in range(1, MAX_REFUSALS + 1):
@@ -139,7 +132,7 @@ def test_an_artifact_that_takes_the_whole_agent_down_is_refused_after_some_boots
     agent: AgentProcess, listener: Listener, published: PublishedLadder
 ) -> None:
     """Whoever kills the agent in the same phase again and again, the loop ends."""
-    begin_at(agent, listener, published)
+    begin_at(agent, listener, published, 0)
     since = len(listener.heard)
     listener.desire(published.desired(2, 1))
     for _ in range(MAX_REFUSALS):

@@ -18,7 +18,7 @@ from secateur_protocols.ota import Ota, ReasonCode, UpdateState
 from secateur_protocols.state import Reported
 from secateur_protocols.telemetry import Telemetry
 from secateur_server.adapters.embedded_broker import EmbeddedBroker
-from support.agent_process import EVALUATION, AgentProcess
+from support.agent_process import EVALUATION, AgentProcess, begin_at
 from support.kernel_tree import KernelTree
 from support.listener import Listener
 from support.published import PublishedLadder
@@ -71,9 +71,7 @@ def fault(listener: Listener, word: str, *, since: int = 0) -> DeviceEvent:
 def test_a_full_disk_is_reported_and_the_incumbent_serves_on(
     small_disk: Path, agent: AgentProcess, listener: Listener, published: PublishedLadder
 ) -> None:
-    agent.start()
-    listener.desire(published.desired(1, 2))
-    listener.wait_for_level(2)
+    begin_at(agent, listener, published, 2)
     # What is left is less than another level takes.
     free_bytes = shutil.disk_usage(small_disk).free
     (small_disk / "other-peoples-logs").write_bytes(bytes(max(0, free_bytes - 4096)))
@@ -98,9 +96,7 @@ def test_a_full_disk_is_reported_and_the_incumbent_serves_on(
 def test_a_read_only_disk_serves_what_was_committed_and_says_so(
     small_disk: Path, agent: AgentProcess, listener: Listener, published: PublishedLadder
 ) -> None:
-    agent.start()
-    listener.desire(published.desired(1, 1))
-    before = listener.wait_for_level(1)
+    before = begin_at(agent, listener, published, 1)
     agent.kill()
     assert mount("-o", "remount,ro", str(small_disk)) is None
     boots = [before.boot]
@@ -229,7 +225,5 @@ path = "{EVALUATION}"
 rate_hz = 20.0
 """
     with AgentProcess(tmp_path / "two", mosquitto.url, EVALUATION, more=other) as agent:
-        agent.start()
-        listener.desire(published.desired(1, 1))
-        listener.wait_for_level(1)
+        begin_at(agent, listener, published, 1)
         wait_for_answers(listener, 1)

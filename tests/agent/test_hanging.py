@@ -25,7 +25,7 @@ from secateur_protocols.event import DeviceEvent, EventKind
 from secateur_protocols.ota import Ota, UpdateState
 from secateur_protocols.telemetry import Telemetry
 from support import ladders
-from support.agent_process import AgentProcess
+from support.agent_process import AgentProcess, begin_at
 from support.inference import DIGITS
 from support.listener import Listener
 from support.published import PublishedLadder
@@ -164,9 +164,7 @@ def wait_for_answers(listener: Listener, level: int) -> None:
 def test_an_inference_process_that_does_not_answer_is_ended_and_started_again(
     impatient: AgentProcess, listener: Listener, published: PublishedLadder
 ) -> None:
-    impatient.start()
-    listener.desire(published.desired(1, 1))
-    listener.wait_for_level(1)
+    begin_at(impatient, listener, published, 1)
     since = len(listener.heard)
     stopped = impatient.inference().pid
     os.kill(stopped, signal.SIGSTOP)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.agent_process import AgentProcess
+from support.agent_process import AgentProcess, begin_at
 from support.listener import Listener
 from support.published import PublishedLadder
 
@@ -64,9 +64,7 @@ def test_the_control_process_imports_no_engine() -> None:
 def test_an_inference_process_that_serves_has_not_imported_them_later_either(
     agent: AgentProcess, listener: Listener, published: PublishedLadder
 ) -> None:
-    agent.start()
-    listener.desire(published.desired(1, 1))
-    listener.wait_for_level(1)
+    begin_at(agent, listener, published, 1)
     mapped = Path(f"/proc/{agent.inference().pid}/maps").read_text()
     assert "_multiarray_umath" in mapped, "numpy is not seen: the test cannot fail"
     assert "_pydantic_core" not in mapped

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from secateur_server.adapters.embedded_broker import EmbeddedBroker
-from support.agent_process import EVALUATION, AgentProcess
+from support.agent_process import EVALUATION, AgentProcess, begin_at
 from support.listener import Listener
 from support.published import PublishedLadder
 from support.waiting import wait_until
@@ -25,9 +25,7 @@ def lines(
     with AgentProcess(tmp_path / "agent", url, EVALUATION) as agent:
         config = agent.config_path.read_text()
         agent.config_path.write_text(f'log_format = "json"\n{config}')
-        agent.start()
-        listener.desire(published.desired(1, 1))
-        listener.wait_for_level(1)
+        begin_at(agent, listener, published, 1)
         mosquitto.stop()
         wait_until(lambda: '"disconnected"' in agent.log)
         agent.stop()

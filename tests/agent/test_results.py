@@ -12,16 +12,18 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from secateur_agent.core.probation import UNSEEN
 from secateur_agent.engine import find_engine
 from secateur_agent.inference.commands import Load, ReplaySpec, ResultReady, ResultSpec
 from secateur_agent.inference.frame import Answered
 from secateur_agent.inference.results import Results, describe
 from secateur_protocols.codec import MAX_MESSAGE_BYTES, decode, decode_document, encode
+from secateur_protocols.event import DeviceEvent
 from secateur_protocols.plain import MAX_NUMBERS
 from secateur_protocols.result import Result
 from secateur_protocols.topics import result_topic
 from secateur_server.adapters.embedded_broker import EmbeddedBroker
-from support.agent_process import AgentProcess
+from support.agent_process import AgentProcess, begin_at
 from support.inference import DIGITS, Running, configure, lane
 from support.listener import Listener
 from support.published import PublishedLadder
@@ -170,9 +172,8 @@ def test_a_frame_on_one_topic_becomes_a_result_on_another(
             head + '[models.source]\nkind = "mqtt"\ntopic = "camera/1"\n'
             'dtype = "float32"\nshape = [64]\n[models.results]\nmqtt_rate_hz = 1000\n'
         )
-        agent.start()
-        listener.desire(published.desired(1, 1))
-        listener.wait_for_level(1)  # no frame comes: probation ends by time
+        begin_at(agent, listener, published, 1)
+        listener.wait_for(DeviceEvent, lambda said: UNSEEN in said.text)
         listener.send("camera/1", b"not a frame")
         sample = data["x"][0].astype(np.float32)
         while not got:

@@ -9,6 +9,9 @@ from typing import Self
 
 import psutil
 
+from secateur_protocols.state import Reported
+from support.listener import Listener
+from support.published import PublishedLadder
 from support.waiting import wait_until
 
 EVALUATION = Path(__file__).resolve().parents[2] / "examples/digits/evaluation.npz"
@@ -144,6 +147,15 @@ class AgentProcess:
         self._process = None
         _, alive = psutil.wait_procs(children, timeout=STOP_S)
         assert alive == [], "an orphan outlived the agent"
+
+
+def begin_at(
+    agent: AgentProcess, listener: Listener, published: PublishedLadder, level: int
+) -> Reported:
+    """Start a fresh agent, let it commit a level, and give what it reported then."""
+    agent.start()
+    listener.desire(published.desired(1, level))
+    return listener.wait_for_level(level)
 
 
 def _is_inference(process: psutil.Process) -> bool:
