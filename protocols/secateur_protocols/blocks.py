@@ -31,7 +31,7 @@ MAX_HEAD_BYTES = 768
 RepositoryPath = Annotated[
     str,
     StringConstraints(
-        pattern=r"^(?:blobs/[0-9a-f]{64}(?:\.zst)?|metadata/[A-Za-z0-9][A-Za-z0-9._-]{0,99})$"
+        pattern=r"^(?:blobs/[0-9a-f]{64}|metadata/[A-Za-z0-9][A-Za-z0-9._-]{0,99})$"
     ),
 ]
 """A file of the repository: a blob, or what is signed about them."""

@@ -1,11 +1,13 @@
 """Blobs by HTTP: whole, in ranges, and nothing but blobs."""
 
+import gzip
 import http.client
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from secateur_agent.transfer.transfers import Transfers
 from secateur_server.adapters.artifacts_http import ArtifactsServer
 from secateur_server.errors import ServerError
 
@@ -81,3 +83,37 @@ def test_nothing_but_blobs_is_served(server: ArtifactsServer, path: str) -> None
 def test_an_address_that_is_taken_is_named(server: ArtifactsServer, tmp_path: Path) -> None:
     with pytest.raises(ServerError, match=str(server.port)):
         ArtifactsServer(tmp_path, host="127.0.0.1", port=server.port)
+
+
+def test_a_blob_comes_packed_to_whom_that_suits_and_only_whole(
+    server: ArtifactsServer, tmp_path: Path
+) -> None:
+    packed = gzip.compress(CONTENT)
+    (tmp_path / "blobs" / f"{DIGEST}.gz").write_bytes(packed)
+    path, asking = f"/blobs/{DIGEST}", {"Accept-Encoding": "br, gzip"}
+    status, body, headers = get(server, path, **asking)
+    assert (status, body, headers["Content-Encoding"]) == (200, packed, "gzip")
+    status, body, headers = get(server, path, **asking, Range="bytes=1000-")
+    assert (status, body) == (206, CONTENT[1000:])
+    assert headers["Content-Encoding"] is None
+    assert get(server, path, **{"Accept-Encoding": "identity"})[1] == CONTENT
+    assert get(server, f"{path}.gz")[0] == 404
+
+
+def test_an_agent_takes_it_packed_and_goes_on_with_what_was_cut(
+    server: ArtifactsServer, tmp_path: Path
+) -> None:
+    (tmp_path / "blobs" / f"{DIGEST}.gz").write_bytes(gzip.compress(CONTENT))
+    repository = Transfers().open(f"http://127.0.0.1:{server.port}/blobs")
+    into = tmp_path / "blob"
+    told: list[int] = []
+    for held in (0, 1000):
+        into.write_bytes(CONTENT[:held])
+        repository.bring(
+            f"blobs/{DIGEST}",
+            into,
+            size_bytes=len(CONTENT),
+            progress=lambda now, _total: told.append(now),
+        )
+        assert into.read_bytes() == CONTENT
+        assert told[-1] == len(CONTENT)

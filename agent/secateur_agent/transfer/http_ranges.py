@@ -1,13 +1,24 @@
-"""The repository by HTTP: any static file server will do, and ranges resume what was cut."""
+"""The repository by HTTP: any static file server will do, and ranges resume what was cut.
+
+A file that has not begun to come may come packed by gzip, and is written unpacked: what is on
+the disk is always the file's own beginning, and a range goes on from there, unpacked.
+"""
 
 import http.client
 from collections.abc import Callable
 from pathlib import Path
 
 from secateur_agent.errors import PermanentError, TransientError
-from secateur_agent.transfer.opening import StatusError, WatchedOpener, is_http, translated
+from secateur_agent.transfer.opening import (
+    IDENTITY,
+    StatusError,
+    WatchedOpener,
+    is_http,
+    translated,
+)
 from secateur_agent.transfer.partial import PartialFile
 from secateur_agent.transfer.port import NotFoundError, Progress, TooLongError, ignore
+from secateur_agent.transfer.unpacking import GZIP, PackedError, Readable, Unpacked
 from secateur_agent.transfer.watch import Watch
 from secateur_protocols.ota import ReasonCode
 
@@ -52,8 +63,27 @@ class HttpRepository:
         if held == size_bytes:
             return
         try:
-            with self._open(path, start=held) as response:
-                _receive(response, path, partial, held, progress)
+            self._append(path, partial, held, progress)
+        except PackedError:
+            self._append(path, partial, partial.held_bytes(), progress, is_packed=False)
+
+    def _append(
+        self,
+        path: str,
+        partial: PartialFile,
+        held: int,
+        progress: Progress,
+        *,
+        is_packed: bool = True,
+    ) -> None:
+        encoding = GZIP if is_packed and held == 0 else IDENTITY
+        try:
+            with self._open(path, start=held, encoding=encoding) as response:
+                start = _start_of(response, path, held)
+                body: Readable = response
+                if response.headers.get("Content-Encoding") == GZIP:
+                    body = Unpacked(response, path, partial.size_bytes)
+                _receive(body, path, partial, start, progress)
         except StatusError as error:
             if error.status == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
                 partial.discard()  # what we hold does not belong to what they have
@@ -63,7 +93,8 @@ class HttpRepository:
     def read(self, path: str, *, max_bytes: int) -> bytes:
         """Read a small file; see `Repository`."""
         try:
-            with self._open(path, start=0) as response, translated(path):
+            opened = self._open(path, start=0, encoding=IDENTITY)
+            with opened as response, translated(path):
                 content = response.read(max_bytes + 1)
                 is_cut = bool(response.length) and len(content) <= max_bytes
         except StatusError as error:
@@ -74,15 +105,13 @@ class HttpRepository:
             raise _cut(path, len(content))
         return content
 
-    def _open(self, path: str, *, start: int) -> http.client.HTTPResponse:
-        watch = self._watch(path)
-        response = WatchedOpener(watch).open(self._address(path), start=start)
-        encoding = response.headers.get("Content-Encoding", "identity")
-        if (
-            encoding != "identity"
-        ):  # we asked for none, and a small body may unpack to a huge one
+    def _open(self, path: str, *, start: int, encoding: str) -> http.client.HTTPResponse:
+        opener = WatchedOpener(self._watch(path))
+        response = opener.open(self._address(path), start=start, encoding=encoding)
+        comes_in = response.headers.get("Content-Encoding", IDENTITY)
+        if comes_in not in {IDENTITY, encoding}:
             response.close()
-            msg = f"{path} comes in the encoding {encoding[:20]!r}, which nobody asked for"
+            msg = f"{path} comes in the encoding {comes_in[:20]!r}, which nobody asked for"
             raise PermanentError(msg, ReasonCode.HTTP_STATUS)
         return response
 
@@ -93,20 +122,15 @@ class HttpRepository:
 
 
 def _receive(
-    response: http.client.HTTPResponse,
-    path: str,
-    partial: PartialFile,
-    held: int,
-    progress: Progress,
+    body: Readable, path: str, partial: PartialFile, start: int, progress: Progress
 ) -> None:
-    start = _start_of(response, path, held)
     received, total = start, partial.size_bytes
     with partial.appending(start) as file:
         while received < total:
             with translated(path):
                 # What is there, and no waiting for more: a wait that ends in an error would
                 # lose it.
-                chunk = response.read1(min(CHUNK_BYTES, total - received))
+                chunk = body.read1(min(CHUNK_BYTES, total - received))
             if not chunk:
                 raise _cut(path, received)
             file.write(chunk)

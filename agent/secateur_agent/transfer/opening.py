@@ -23,6 +23,9 @@ from secateur_agent.transfer.port import CanceledError
 from secateur_agent.transfer.watch import Watch
 from secateur_protocols.ota import ReasonCode
 
+IDENTITY = "identity"
+"""The encoding of what comes as it is."""
+
 LONGEST_RETRY_AFTER_S = 600.0
 """A server that asks for more patience than this is not given it."""
 
@@ -56,16 +59,22 @@ class WatchedOpener:
         ):
             self._director.add_handler(handler)
 
-    def open(self, url: str, *, start: int = 0) -> http.client.HTTPResponse:
+    def open(
+        self, url: str, *, start: int = 0, encoding: str = IDENTITY
+    ) -> http.client.HTTPResponse:
         """Ask for a file from byte ``start``.
+
+        Args:
+            url: Where it is.
+            start: Ranges count the bytes as they are: only from 0 may it come packed.
+            encoding: In which it may come.
 
         Raises:
             StatusError: The server's answer is no success.
             UnreachableError: There is no connection, or no answer.
             CanceledError: The watch says so.
         """
-        # "identity": ranges count the bytes that we hash.
-        headers = {"Accept-Encoding": "identity"}
+        headers = {"Accept-Encoding": encoding}
         if start:
             headers["Range"] = f"bytes={start}-"
         request = urllib.request.Request(url, headers=headers)  # noqa: S310 - see the handlers

@@ -107,6 +107,10 @@ class ArtifactsServer:
             raise HTTPException(404)
         # Named by its content, so it never changes.
         headers = {"Cache-Control": "public, max-age=31536000, immutable"}
+        headers["Vary"] = "Accept-Encoding"
+        packed = path.with_name(f"{digest}.gz")
+        if _takes_gzip(request) and packed.is_file():
+            path, headers["Content-Encoding"] = packed, "gzip"
         return FileResponse(path, media_type="application/octet-stream", headers=headers)
 
     async def _metadata(self, request: Request) -> FileResponse:
@@ -128,3 +132,9 @@ class ArtifactsServer:
             if now_s > self._rendered_at_s + METRICS_S:
                 self._rendered, self._rendered_at_s = self._render(), now_s
         return Response(self._rendered, media_type=METRICS_TYPE)
+
+
+def _takes_gzip(request: Request) -> bool:
+    """Say whether the whole file may come packed. Ranges count bytes as they are."""
+    accepted = request.headers.get("accept-encoding", "").split(",")
+    return "range" not in request.headers and "gzip" in {each.strip() for each in accepted}

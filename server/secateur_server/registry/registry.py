@@ -1,7 +1,7 @@
 """Publish ladders and look them up; nothing that was published is ever changed.
 
     {root}/blobs/{digest}                     artifacts, golden inputs, ladder documents
-    {root}/blobs/{digest}.zst                 the same in Zstandard, where that is smaller
+    {root}/blobs/{digest}.gz                  the same in gzip, where that is smaller
     {root}/metadata/                          what `signing` has signed of them
     {root}/models/{model}/{version}.json      a copy of the ladder document
     {root}/models/{model}/latest              the version published last
@@ -10,11 +10,11 @@
 A version exists once its document does, which is written after all of its blobs.
 """
 
+import gzip
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-import zstandard
 from pydantic import ValidationError
 
 from secateur_protocols.codec import decode_document, first_problem
@@ -26,9 +26,8 @@ from secateur_server.adapters.files import write_atomically
 from secateur_server.core.coordinator import Published
 from secateur_server.errors import InputError
 
-ZSTD_LEVEL = 19
-"""Packed once, unpacked by every device: a megabyte takes about a second here, and unpacking
-is as fast as from any level."""
+GZIP_LEVEL = 9
+"""Packed once, unpacked by every device, which is as fast as from any level."""
 
 
 class Registry:
@@ -90,9 +89,9 @@ class Registry:
         write_atomically(self._root / "models" / model / "stable", version.encode())
 
     def _add_blob(self, digest: Digest, content: bytes) -> None:
-        packed = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(content)
+        packed = gzip.compress(content, GZIP_LEVEL, mtime=0)
         if len(packed) < len(content):
-            write_atomically(self.blobs_dir / f"{digest}.zst", packed)
+            write_atomically(self.blobs_dir / f"{digest}.gz", packed)
         write_atomically(self.blobs_dir / digest, content)
 
     def latest(self) -> dict[str, Published]:

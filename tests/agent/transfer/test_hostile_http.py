@@ -227,13 +227,70 @@ def test_the_endless_body_of_a_redirect_is_not_read(
     assert (tmp_path / "blob").read_bytes() == CONTENT
 
 
-def test_a_gzip_bomb_is_not_unpacked(server: HostileServer, tmp_path: Path) -> None:
-    bomb = gzip.compress(bytes(50_000_000))
-    server.replies = [answer("200 OK", bomb, headers={"Content-Encoding": "gzip"})]
+BOMB = gzip.compress(bytes(50_000_000))
+
+
+def packed(body: bytes) -> Reply:
+    return answer("200 OK", body, headers={"Content-Encoding": "gzip"})
+
+
+def test_a_gzip_bomb_is_unpacked_no_further_than_announced(
+    server: HostileServer, tmp_path: Path
+) -> None:
+    server.replies = [packed(BOMB)]
+    bring(server, tmp_path / "blob")
+    assert (tmp_path / "blob").read_bytes() == bytes(SIZE)
+
+
+def test_a_gzip_bomb_that_nobody_asked_for_is_not_unpacked(
+    server: HostileServer, tmp_path: Path
+) -> None:
+    into = tmp_path / "blob"
+    into.write_bytes(CONTENT[:HALF])
+    server.replies = [packed(BOMB)]
     with pytest.raises(PermanentError) as caught:
-        bring(server, tmp_path / "blob")
+        bring(server, into)
     assert caught.value.reason is ReasonCode.HTTP_STATUS
-    assert not (tmp_path / "blob").exists()
+    assert into.read_bytes() == CONTENT[:HALF]
+    with pytest.raises(PermanentError):
+        repository(server).read("metadata/timestamp.json", max_bytes=16_384)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"no gzip at all", gzip.compress(CONTENT)[:10] + bytes(100), b"\x00" * (2 * SIZE)],
+    ids=["no gzip", "damaged", "longer than the file"],
+)
+def test_what_cannot_be_unpacked_is_asked_for_as_it_is(
+    server: HostileServer, tmp_path: Path, body: bytes
+) -> None:
+    server.replies = [packed(body), answer("200 OK", CONTENT)]
+    bring(server, tmp_path / "blob")
+    assert (tmp_path / "blob").read_bytes() == CONTENT
+    assert ["gzip" in head for head in server.asked] == [True, False]
+
+
+def test_half_a_packed_file_is_gone_on_with_by_range_as_it_is(
+    server: HostileServer, tmp_path: Path
+) -> None:
+    into = tmp_path / "blob"
+    whole = gzip.compress(CONTENT)
+    server.replies = [
+        answer(
+            "200 OK",
+            whole[: len(whole) // 2],
+            length=len(whole),
+            headers={"Content-Encoding": "gzip"},
+        ),
+    ]
+    with pytest.raises(TransientError):
+        bring(server, into)
+    held = into.stat().st_size
+    assert 0 < held < SIZE
+    server.replies = [partial(held, CONTENT[held:])]
+    bring(server, into)
+    assert into.read_bytes() == CONTENT
+    assert server.ranges() == [None, f"bytes={held}-"]
 
 
 def test_more_bytes_than_announced_are_left_on_the_wire(
