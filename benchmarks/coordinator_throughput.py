@@ -2,10 +2,11 @@
 
     python benchmarks/coordinator_throughput.py [--quick]
 
-Publishers send as fast as Mosquitto takes it; the same messages are received by a bare paho
-client and by a real `secateur serve`, in turns, each in a process of its own whose CPU time is
-read. What is compared is CPU time per message, so that sharing the machine with the publisher
-does not count. A message that the broker drops in overload is counted for neither.
+As many devices as the rate is at one message per 10 s speak at a steady rate, so that the
+store has its due share of the work. The same messages are received by a bare paho client and
+by a real `secateur serve`, in turns, each in a process of its own whose CPU time is read. What
+is compared is CPU time per message, so that sharing the machine with the publisher does not
+count. A message that the broker drops in overload is counted for neither.
 
 Last line: ratio_to_receive, devices_per_core (at one message per 10 s), decision_p99_ms,
 cost_growth_ratio (CPU per message with many known devices over with few).
@@ -32,6 +33,8 @@ from secateur_server.adapters.broker import Broker, Received, Subscription
 from secateur_server.adapters.embedded_broker import EmbeddedBroker
 from secateur_server.adapters.operator import OperatorClient
 from secateur_server.adapters.store import Store, sqlite_url
+from secateur_server.collector import collect_seldom
+from secateur_server.core.experience import SETTLED_PERIODS
 from secateur_server.driver import Driver
 from secateur_server.registry.registry import Registry
 from secateur_server.simulation.devices import Devices
@@ -41,6 +44,8 @@ from secateur_server.simulation.world import Body, World
 ROOT = Path(__file__).resolve().parents[1]
 SCENARIO = ROOT / "examples" / "simulation" / "heat-wave-day.toml"
 PERIOD_S = 10.0
+BIRTHS, BIRTHS_PER_S = 200, 2000.0
+"""Devices say hello some at a time, so that the broker drops none."""
 SITE = "default"
 
 RECEIVER = """
@@ -82,8 +87,8 @@ def main() -> None:
 
 def measure_throughput(folder: Path, *, quick: bool) -> dict[str, float]:
     """Compare CPU per message, in turns, and time decisions."""
-    fleet = Fleet(200 if quick else 2000)
-    rounds, seconds, rate_hz = (3, 3.0, 2000.0) if quick else (5, 10.0, 4000.0)
+    rounds, seconds, rate_hz = (3, 3.0, 1000.0) if quick else (5, 10.0, 4000.0)
+    fleet = Fleet(round(rate_hz * PERIOD_S))  # so that each says as much as it would
     broker = EmbeddedBroker(folder / "broker")
     publisher = Broker(broker.url, subscriptions=[], on_message=lambda _: None)
     publisher.start()
@@ -92,7 +97,8 @@ def measure_throughput(folder: Path, *, quick: bool) -> dict[str, float]:
     try:
         with serving(folder, broker.url) as server:
             fleet.birth(publisher)
-            send(2 * seconds)  # until every device has got where it wants to be
+            settle = fleet.sender(publisher, 2 * rate_hz)
+            settle(PERIOD_S)  # each has spoken twice: nobody's first word is measured
             for _ in range(rounds):
                 with receiving(broker.port) as receiver:
                     plain.append(cost_us(receiver, send, seconds))
@@ -126,6 +132,8 @@ class Fleet:
         for number in range(self.devices.count):
             topic = device_topic(SITE, f"d-{number}", Leaf.INFO)
             publisher.publish(topic, encode(self.devices.birth_of(number)), is_retained=True)
+            if number % BIRTHS == BIRTHS - 1:
+                time.sleep(BIRTHS / BIRTHS_PER_S)
         time.sleep(2.0)
 
     def period(self) -> list[tuple[str, bytes]]:
@@ -276,6 +284,7 @@ def cost_us(measured: Measured, send: Send, seconds: float) -> float:
 def measure_growth(folder: Path, *, quick: bool) -> float:
     """Give the cost per message with many known devices over that with few, without broker."""
     few, many = (200, 4000) if quick else (1000, 100_000)
+    collect_seldom()  # as `serve` does
     costs = {}
     for count in (few, many):
         fleet = Fleet(count)
@@ -312,7 +321,7 @@ def make_driver(folder: Path, fleet: Fleet) -> Driver:
         for number in range(fleet.devices.count)
     )
     driver.take(births)
-    driver.take(Received(*each) for _ in range(5) for each in fleet.period())
+    driver.take(Received(*each) for _ in range(SETTLED_PERIODS) for each in fleet.period())
     driver.tick()
     return driver
 

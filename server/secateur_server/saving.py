@@ -7,7 +7,8 @@ it says it again. Where the database does not answer, all of it waits for the ne
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
+from itertools import islice
 
 from secateur_protocols.logs import LogEvent, about
 from secateur_server.adapters.store import Store
@@ -17,8 +18,12 @@ from secateur_server.replicas import Alone, Replicas
 
 log = logging.getLogger("secateur.coordinator")
 
-SAVE_S = 30.0
+SAVE_S = 60.0
 """Within this, telemetry is saved, seconds."""
+
+MAX_ROWS = 1000
+"""Devices saved at once, so that messages need not wait long; the rest has its turn with the
+next tick."""
 
 
 class Saver:
@@ -70,8 +75,8 @@ class Saver:
 
     def save_due(self, now_s: float) -> None:
         """Save what devices said and is to be saved by now."""
-        due = list(self._news)
-        for device, due_s in self._changed.items():
+        due = list(islice(self._news, MAX_ROWS))
+        for device, due_s in islice(self._changed.items(), MAX_ROWS - len(due)):
             if due_s > now_s:
                 break  # in the order of their time
             due.append(device)
@@ -81,7 +86,7 @@ class Saver:
         """Save all that devices said."""
         self._save([*self._changed, *self._news])
 
-    def _save(self, devices: Iterable[str]) -> None:
+    def _save(self, devices: Collection[str]) -> None:
         # Of a device that is another replica's, that one saves what it says.
         known = {each: self._devices[each] for each in devices if each in self._devices}
         try:
@@ -91,6 +96,6 @@ class Saver:
         except TransientError as error:
             log.warning("%s", error, extra=about(LogEvent.NOT_SAVED))
             return
-        for device in known:
+        for device in devices:
             self._changed.pop(device, None)
             self._news.discard(device)

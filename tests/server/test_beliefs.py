@@ -112,6 +112,17 @@ def test_w12_one_device_has_one_voice_however_often_it_speaks(said: list[float])
     assert estimate.mean == pytest.approx(0.7)
 
 
+def test_w12_a_minority_that_speaks_more_often_is_not_heard_more() -> None:
+    beliefs = taught([0.7] * 200)
+    for _ in range(3):
+        for number in range(90):
+            liar = f"liar-{number}"
+            beliefs = learn(beliefs, liar, FINGERPRINT, None, experience_of(5.0))
+    estimate = beliefs.of_step(FINGERPRINT, STEP)
+    assert estimate is not None
+    assert estimate.mean == pytest.approx(0.7)
+
+
 def test_a_cold_start_takes_what_like_devices_measured() -> None:
     assert predict_cold(Beliefs(), FINGERPRINT, LADDER, 2) is None
     cold = predict_cold(taught([0.69] * 4), FINGERPRINT, LADDER, 2)

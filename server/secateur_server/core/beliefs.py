@@ -19,19 +19,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import islice
 from statistics import median
 
 from secateur_protocols.ids import Digest
 from secateur_protocols.info import Info
 from secateur_protocols.manifest import Ladder
 from secateur_server.core.experience import Experience, Step
+from secateur_server.core.lot import lot_of
 
 MIN_VOICES = 3
 """Fewer like devices are not believed: with three, one liar is outvoted."""
 
 MAX_VOICES = 63
-"""Per subject; the voice heard first gives way to a new one."""
+"""Per subject. Of more devices, so many are drawn by lot: to speak more often does not help."""
 
 MAX_SUBJECTS = 20_000
 """Beliefs about more are not begun: hardware classes can be invented."""
@@ -82,6 +82,12 @@ class Voices:
     by_device: Mapping[str, float]
     estimate: Estimate | None
     """``None``: too few."""
+    last_lot: int | None = None
+    """A device that draws more is not heard. ``None``: there is room for each."""
+
+    def shuts_out(self, device: str) -> bool:
+        """Say whether a new device is not heard: too many are, and its lot is no better."""
+        return self.last_lot is not None and lot_of(device) > self.last_lot
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +173,13 @@ def _heard(beliefs: Beliefs, subject: Subject, device: str, value: float) -> Voi
     by_device = {} if voices is None else voices.by_device
     if device in by_device and abs(by_device[device] - value) < WORTH_SAYING:
         return None
-    others = {name: said for name, said in by_device.items() if name != device}
-    kept = dict(islice(others.items(), max(0, len(others) - MAX_VOICES + 1), None))
-    kept[device] = value
-    return Voices(kept, _agree(list(kept.values())))
+    if voices is not None and device not in by_device and voices.shuts_out(device):
+        return None
+    kept = {**by_device, device: value}
+    if len(kept) > MAX_VOICES:
+        del kept[max(kept, key=lot_of)]
+    last_lot = max(map(lot_of, kept)) if len(kept) == MAX_VOICES else None
+    return Voices(kept, _agree(list(kept.values())), last_lot)
 
 
 def _agree(values: list[float]) -> Estimate | None:

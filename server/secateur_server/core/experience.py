@@ -33,7 +33,7 @@ TRIAL_PERIODS = 40
 """How long a device must stay at a wider level before going there counts as a success: heat
 takes minutes to show."""
 
-MAX_SETBACKS = 6
+MAX_SETBACKS = 7
 """More do not make a device wait longer: in vain it is tried once in 64 times its patience."""
 
 Step = tuple[Digest, Digest]

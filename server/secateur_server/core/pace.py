@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from secateur_protocols.telemetry import ModelTelemetry
 
-RECENT_PERIODS = 6
+RECENT_PERIODS = 12
 """Periods taken together: enough to even out, few enough that the load is the same."""
 
 CHANGE_DEVIATIONS = 3.0

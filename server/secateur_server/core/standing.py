@@ -203,15 +203,16 @@ def _barrier(situation: Situation, task: Task, level: int) -> Cause | None:
 
 
 def _is_wary(situation: Situation, task: Task) -> bool:
-    """Say whether going wider has failed of late: each time in a row it waits twice as long.
+    """Say whether going wider has failed of late.
 
+    Once may be chance. From the second time in a row on, each makes it wait twice as long.
     Whatever makes a wider level fail, be it heat or a limit that only the device knows,
     does not make the device go to and fro.
     """
     setbacks = 0 if task.experience is None else task.experience.setbacks
-    if setbacks == 0 or task.measured is None:
+    if setbacks <= 1 or task.measured is None:
         return False
-    wait_s = task.policy.patience * (1 << setbacks) * situation.period_s
+    wait_s = task.policy.patience * (1 << setbacks - 1) * situation.period_s
     return task.measured.since_switch_s < wait_s
 
 
