@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from secateur_server.demo.fleet import Process
+from secateur_server.errors import ServerError
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = sorted(path.parent.name for path in HERE.glob("*/prepare.py"))
@@ -215,9 +216,9 @@ def main() -> int:
     except FileExistsError:
         sys.stderr.write(f"run.py: error: {options.keep} is there already: name a new folder\n")
         return 2
-    except ExampleError as error:
+    except (ExampleError, ServerError) as error:
         sys.stderr.write(f"run.py: error: {error}\n")
-        return error.code
+        return error.code if isinstance(error, ExampleError) else 1
     return 0
 
 
