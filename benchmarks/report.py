@@ -49,6 +49,7 @@ TOO_LONG = frozenset(
         "agent_footprint",
         "coordinator_throughput",
         "distillation",
+        "ota_transfer",
         "planner_quality",
         "pruning",
         "weight_pruning",
