@@ -41,6 +41,10 @@ RATE_HZ = 200.0
 QUIET_S = 0.15
 """Between two swaps."""
 
+HURRY_S = 0.001
+"""A gap belongs to a swap if its frame was due in it, or so little before that the swap may
+have met its inference. A stall of the machine that a swap begins in is not the swap's."""
+
 AFTER_S = 0.01
 """After a swap, what is due to it may still come: two frames, and the tidying."""
 
@@ -185,7 +189,8 @@ def report(stream: Stream, spans: list[tuple[float, float]], drift_ratio: float)
     swapping_ms: list[float] = []
     ordered = sorted(stream.answered_s)
     for before_s, after_s in itertools.pairwise(ordered):
-        is_swapping = any(began <= after_s and before_s <= ended for began, ended in spans)
+        due_s = before_s + 1 / RATE_HZ
+        is_swapping = any(began - HURRY_S <= due_s <= ended for began, ended in spans)
         (swapping_ms if is_swapping else quiet_ms).append((after_s - before_s) * 1e3)
     quiet_ms.sort()
     swapping_ms.sort()
