@@ -101,6 +101,12 @@ CLAIMS = (
     Claim(
         "coordinator_throughput", "cost_growth_ratio", "cost with many devices over few", "≈ 1"
     ),
+    Claim(
+        "dashboard_load", "first_paint_s", "the fleet page of 10,000 devices, first paint, s"
+    ),
+    Claim("dashboard_load", "update_p95_s", "telemetry to screen, p95, s", "≤ 1"),
+    Claim("dashboard_load", "server_cpu_share", "the dashboard's share of a core", "≤ 0.5"),
+    Claim("dashboard_load", "server_rss_mb", "its memory, MB"),
     Claim("ota_transfer", "http_ratio_1", "HTTP to one device over a plain download"),
     Claim("ota_transfer", "http_ratio_20", "the same, to twenty"),
     Claim("ota_transfer", "mqtt_ratio_1", "blocks over MQTT over a plain download"),

@@ -101,6 +101,7 @@ def _frame(latencies_ms: Sequence[float], accuracies: Sequence[float]) -> Frame:
         max(0.0, least - up),
         min(1.0, most + up),
         height=250,
+        top=26,
         bottom=34,
         left=52,
     )
