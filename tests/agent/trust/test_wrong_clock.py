@@ -132,6 +132,8 @@ def test_without_network_it_infers_and_steps_down_installs_nothing_and_recovers_
 
         repository.owner.places.refresh(signed_again)
         repository.come()
+        if year is not None:  # here somebody asks again, which is sooner than by itself
+            listener.desire(repository.desired(4, second, 0))
         listener.wait_for(
             Ota,
             lambda said: any(
