@@ -67,7 +67,7 @@ class Intake:
     def take(self, timeout_s: float) -> Frame | None:
         """Wait for the oldest frame; ``None`` after ``timeout_s`` seconds without one."""
         try:
-            return self._waiting.get(timeout=timeout_s)
+            return self._waiting.get(True, timeout_s)
         except queue.Empty:
             return None
 

@@ -96,7 +96,7 @@ class Lane(threading.Thread):
         self._results = open_results(spec, reply)
         self._turnstile = turnstile
         self._realtime = realtime
-        self._stopping = threading.Event()
+        self._is_stopping = False
         self._can_serve = threading.Event()
         self._serving: Serving | None = None
         self._previous: Serving | None = None
@@ -114,11 +114,12 @@ class Lane(threading.Thread):
             self._reply(Fault(self.spec.model, problem))
         waits_its_turn = self._turnstile is not None or self.spec.drops_late
         answer = self._answer_in_turn if waits_its_turn else self._answer
-        while not self._stopping.is_set():
+        take = self.intake.take
+        while not self._is_stopping:
             if self._serving is None and not self._can_serve.wait(TAKE_S):
                 continue
             self._began_s = None
-            frame = self.intake.take(TAKE_S)
+            frame = take(TAKE_S)
             if frame is None:
                 continue
             if (serving := self._serving) is not None:
@@ -129,7 +130,7 @@ class Lane(threading.Thread):
     def stop(self) -> None:
         """Finish the frame under way and end the thread."""
         self.intake.close()
-        self._stopping.set()
+        self._is_stopping = True
         self.join(timeout=10.0)
         self.intake.refuse_rest()
         if self._results is not None:
