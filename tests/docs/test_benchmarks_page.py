@@ -1,4 +1,4 @@
-"""The page of benchmarks says what the raw numbers beside it say, and nothing else."""
+"""The page of benchmarks says nothing but what the raw numbers beside it say."""
 
 import json
 import re
@@ -19,9 +19,11 @@ def report() -> dict[str, Any]:
     return runpy.run_path(str(ROOT / "benchmarks" / "report.py"))
 
 
-def test_the_page_is_made_from_the_raw_numbers(report: dict[str, Any]) -> None:
-    made = report["page"](json.loads(RAW.read_text(encoding="utf-8")))
-    assert PAGE.read_text(encoding="utf-8") == made, "python benchmarks/report.py --page"
+def test_the_page_says_nothing_but_the_raw_numbers(report: dict[str, Any]) -> None:
+    made = report["page"](json.loads(RAW.read_text(encoding="utf-8"))).splitlines()
+    said = PAGE.read_text(encoding="utf-8").splitlines()
+    other = [line for line in said if line not in made]
+    assert other == [], "python benchmarks/report.py --page"
 
 
 def test_what_takes_long_is_a_benchmark(report: dict[str, Any]) -> None:
