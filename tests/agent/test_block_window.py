@@ -58,6 +58,20 @@ def test_what_is_on_its_way_is_bounded_and_silence_makes_it_small(
         assert window.patience_s <= LONGEST_PATIENCE_S
 
 
+@given(st.floats(1000, 1e7), st.lists(st.floats(0, 0.5), max_size=60))
+def test_no_more_than_a_second_of_a_limited_rate_is_on_its_way_or_one_block(
+    rate_bytes_per_s: float, pauses: list[float]
+) -> None:
+    window = begin(100_000_000, offset=0, now_s=0.0, rate_bytes_per_s=rate_bytes_per_s)
+    now_s = 0.0
+    for pause in pauses:
+        now_s += pause
+        window, _ = ask(window, now_s=now_s)
+        assert window.asked > window.offset, "it always asks for something"
+        assert window.asked - window.offset <= max(rate_bytes_per_s, window.block_bytes)
+        window, _ = take(window, window.offset, window.block_bytes, now_s=now_s)
+
+
 def test_quick_blocks_open_the_window_and_nothing_asks_twice_without_reason() -> None:
     window = begin(100_000_000, offset=0, now_s=0.0)
     asked = 0

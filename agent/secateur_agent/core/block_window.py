@@ -4,6 +4,8 @@ A few are on their way at any time, so that a long link is not idle. They arrive
 one that does not fit is dropped, and what does not come is asked for again. The window
 begins small and grows while blocks come quickly; silence makes it small again: on a slow
 link a large block takes longer than the patience, and asking again would only add to it.
+Where the device takes no more than so many bytes a second, no more than a second's are on their
+way, or a block: what waits to be written is lost with the process.
 """
 
 from dataclasses import dataclass, replace
@@ -16,6 +18,9 @@ PATIENCE_S = 3.0
 """Silence until the same is asked for again, seconds; doubled each time."""
 
 LONGEST_PATIENCE_S = 30.0
+
+AHEAD_S = 1.0
+"""How much of what a limited rate takes may be on its way, seconds."""
 
 QUICK_S = 1.0
 """A block that came within this time of the one before lets the window grow, seconds."""
@@ -42,6 +47,7 @@ class BlockWindow:
         blocks: May be on their way at a time.
         block_bytes: In each.
         patience_s: Silence until the same is asked for again, seconds.
+        most_bytes: May be on their way at a time, if they are more than a block.
     """
 
     size_bytes: int
@@ -51,6 +57,7 @@ class BlockWindow:
     blocks: int = 1
     block_bytes: int = FIRST_BLOCK_BYTES
     patience_s: float = PATIENCE_S
+    most_bytes: float = MAX_BLOCKS * BLOCK_BYTES
 
     @property
     def is_complete(self) -> bool:
@@ -58,9 +65,21 @@ class BlockWindow:
         return self.offset >= self.size_bytes
 
 
-def begin(size_bytes: int, *, offset: int, now_s: float) -> BlockWindow:
-    """Go on with a file of which the bytes before ``offset`` are held."""
-    return BlockWindow(size_bytes, offset, asked=offset, heard_s=now_s)
+def begin(
+    size_bytes: int, *, offset: int, now_s: float, rate_bytes_per_s: float | None = None
+) -> BlockWindow:
+    """Go on with a file of which the bytes before ``offset`` are held.
+
+    Args:
+        size_bytes: Of the file.
+        offset: Where to go on.
+        now_s: Monotonic seconds.
+        rate_bytes_per_s: Faster they are not taken. ``None``: as fast as they come.
+    """
+    window = BlockWindow(size_bytes, offset, asked=offset, heard_s=now_s)
+    if rate_bytes_per_s is None:
+        return window
+    return replace(window, most_bytes=min(window.most_bytes, rate_bytes_per_s * AHEAD_S))
 
 
 def take(
@@ -92,7 +111,8 @@ def ask(window: BlockWindow, *, now_s: float) -> tuple[BlockWindow, Ask | None]:
         return window, None
     if window.asked > window.offset and now_s - window.heard_s >= window.patience_s:
         window = _shrink(window, now_s)
-    most = window.blocks * window.block_bytes
+    most = min(window.blocks * window.block_bytes, int(window.most_bytes))
+    most = max(most, window.block_bytes)
     room = most - (window.asked - window.offset)
     if window.asked >= window.size_bytes or room < max(most // 2, window.block_bytes):
         return window, None

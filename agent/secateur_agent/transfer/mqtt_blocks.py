@@ -30,9 +30,7 @@ class BlockRepository:
     ) -> None:
         """Bring a file; see `Repository`."""
         partial = PartialFile(into, size_bytes)
-        window = block_window.begin(
-            size_bytes, offset=partial.held_bytes(), now_s=monotonic_s()
-        )
+        window = self._begin(path, size_bytes, partial.held_bytes())
         if window.is_complete:
             return
         try:
@@ -49,8 +47,14 @@ class BlockRepository:
         total = self._size(path)
         if total > max_bytes:
             raise TooLongError(path, max_bytes)
-        window = block_window.begin(total, offset=0, now_s=monotonic_s())
+        window = self._begin(path, total, 0)
         return b"".join(bytes(content) for content, _ in self._contents(path, window))
+
+    def _begin(self, path: str, size_bytes: int, offset: int) -> BlockWindow:
+        rate = self._watch(path).rate_bytes_per_s
+        return block_window.begin(
+            size_bytes, offset=offset, now_s=monotonic_s(), rate_bytes_per_s=rate
+        )
 
     def _size(self, path: str) -> int:
         window = block_window.begin(1, offset=0, now_s=monotonic_s())

@@ -89,6 +89,11 @@ class Watch:
         self._heard_s = self._since_s = monotonic_s()
         self._count = 0
 
+    @property
+    def rate_bytes_per_s(self) -> float | None:
+        """Give the limit of the rate. ``None``: there is none."""
+        return self._patience.rate_bytes_per_s
+
     def check(self) -> None:
         """Say whether to wait on; call it at least every `POLL_S`.
 
