@@ -160,6 +160,8 @@ class Driver:
                     self._tick(now_s)
                 self._take_batch(next_tick_s)
                 self._settle()
+                if self.coordination.saver.is_behind:
+                    self.coordination.saver.save_due(time.monotonic())
         finally:
             self.coordination.saver.save_all()
             self.replicas.leave()
@@ -222,7 +224,8 @@ class Driver:
 
     def _take_batch(self, next_tick_s: float) -> None:
         """Take what has come, waiting for it until the next tick."""
-        wait_s = 0.0 if self._voice.is_busy else max(0.0, next_tick_s - time.monotonic())
+        is_busy = self._voice.is_busy or self.coordination.saver.is_behind
+        wait_s = 0.0 if is_busy else max(0.0, next_tick_s - time.monotonic())
         self._broker.pump(wait_s, most=MAX_BATCH)
         while self._happenings:
             self._take(self._happenings.popleft())

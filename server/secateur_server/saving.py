@@ -21,9 +21,9 @@ log = logging.getLogger("secateur.coordinator")
 SAVE_S = 60.0
 """Within this, telemetry is saved, seconds."""
 
-MAX_ROWS = 1000
-"""Devices saved at once, so that messages need not wait long; the rest has its turn with the
-next tick."""
+MAX_ROWS = 250
+"""Devices saved at once, so that messages need not wait long; more have their turn between
+messages."""
 
 
 class Saver:
@@ -38,6 +38,8 @@ class Saver:
         self._changed: OrderedDict[str, float] = OrderedDict()
         self._news: set[str] = set()
         self._decided: set[str] = set()
+        self.is_behind = False
+        """Whether more may be due than was saved last."""
 
     def note_said(self, device: str, now_s: float, *, is_news: bool) -> None:
         """Note that a device said something; ``is_news``: more than telemetry."""
@@ -80,13 +82,13 @@ class Saver:
             if due_s > now_s:
                 break  # in the order of their time
             due.append(device)
-        self._save(due)
+        self.is_behind = self._save(due) and len(due) == MAX_ROWS
 
     def save_all(self) -> None:
         """Save all that devices said."""
         self._save([*self._changed, *self._news])
 
-    def _save(self, devices: Collection[str]) -> None:
+    def _save(self, devices: Collection[str]) -> bool:
         # Of a device that is another replica's, that one saves what it says.
         known = {each: self._devices[each] for each in devices if each in self._devices}
         try:
@@ -95,7 +97,8 @@ class Saver:
             )
         except TransientError as error:
             log.warning("%s", error, extra=about(LogEvent.NOT_SAVED))
-            return
+            return False
         for device in devices:
             self._changed.pop(device, None)
             self._news.discard(device)
+        return True

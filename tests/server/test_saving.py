@@ -40,12 +40,14 @@ def test_a_large_fleet_is_saved_in_turns_and_as_it_is_then(store: Store) -> None
         saver.note_said(device, 0.0, is_news=False)
     saver.save_due(SAVE_S)
     assert len(store.load_devices()) == MAX_ROWS
+    assert saver.is_behind
     measured = make_measured(make_ladder(), 1, [3.0])
     last = f"d-{count - 1}"
     devices[last] = hear(devices[last], make_telemetry(measured, sequence=9))
     saver.save_due(SAVE_S)
     saver.save_due(SAVE_S)
     assert store.load_devices() == devices
+    assert not saver.is_behind
 
 
 def test_a_forgotten_device_is_not_saved_and_holds_nobody_up(store: Store) -> None:
