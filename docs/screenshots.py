@@ -62,7 +62,7 @@ def of_a_simulated_fleet(browser: Browser, url: str) -> None:
 def ask_what_if(browser: Browser) -> None:
     """Fill in the form, ask, and go down to the answer."""
     browser.fill("#if-selector", "class=pi-4")
-    browser.fill("#if-temperature_limit_c", "45")
+    browser.fill("#if-temperature_limit_c", "35")
     browser.click("main form button.primary")
     browser.wait_for_text("would be told", inside="#outcome")
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import psutil
@@ -42,6 +43,21 @@ def test_disturbed_devices_adapt_and_come_back_and_nothing_is_lost(
         assert device["answered"] > 0
         assert not device["is_disturbed"] or device["switches"] >= 2
         assert not device["is_disturbed"] or len(device["frames_by_level"]) >= 2
+
+
+def test_one_command_shows_three_devices_in_a_browser() -> None:
+    process = subprocess.Popen(
+        [*DEMO, "--dashboard"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        line = next(line for line in process.stdout if line.startswith("dashboard "))
+        with urlopen(f"{line.split()[1]}/login", timeout=60) as answer:  # noqa: S310 - our own
+            assert "Open the dashboard" in answer.read().decode()
+        assert any("starting" in line for line in process.stdout)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=120)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
