@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,17 +49,51 @@ waits for it."""
 READ = ["devices", "status", "policy show", "rollout status", "doctor"]
 
 
-def walk(command: Any, name: str = "") -> Iterator[tuple[str, set[str]]]:  # noqa: ANN401 - click's
-    below = getattr(command, "commands", None)
-    if below is None:
-        yield name, {option for each in command.params for option in each.opts}
-        return
-    for word, each in below.items():
+MISSING = "missing/file"
+
+WITH_FILE = {
+    "inspect": [MISSING],
+    "bench": [MISSING],
+    "prune": [MISSING, "--calibration", MISSING, "--evaluation", MISSING, "--out", "new"],
+    "publish": [MISSING, "--unsigned", "--data", "new"],
+    "withdraw": ["digits", "2", "--data", MISSING],
+    "serve": ["--config", MISSING],
+    "backup": ["new", "--data", MISSING],
+    "restore": [MISSING, "--data", "new"],
+    "revoke": ["meter-7", "--data", MISSING],
+    "simulate": ["--scenario", MISSING],
+    "keys status": ["--data", MISSING],
+    "keys rotate": ["targets", "--data", MISSING],
+    "keys revoke": ["ab12", "--data", MISSING],
+    "keys renew": ["--data", MISSING],
+}
+"""What reads a file or a folder, with one that is not there."""
+
+
+def walk(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - click's
+    yield name, command
+    for word, each in getattr(command, "commands", {}).items():
         yield from walk(each, f"{name} {word}".strip())
 
 
-COMMANDS = dict(walk(typer.main.get_command(app)))
+TREE = dict(walk(typer.main.get_command(app)))
+COMMANDS = {
+    name: {option for parameter in each.params for option in parameter.opts}
+    for name, each in TREE.items()
+    if not hasattr(each, "commands")
+}
 WITH_BROKER = sorted(name for name, options in COMMANDS.items() if "--broker" in options)
+
+
+def test_every_command_and_all_that_it_takes_is_explained() -> None:
+    bare = [name for name, each in TREE.items() if not each.help]
+    bare += [
+        f"{name} {parameter.name}"
+        for name, each in TREE.items()
+        for parameter in each.params
+        if not getattr(parameter, "help", None)
+    ]
+    assert bare == []
 
 
 def test_what_prints_data_prints_it_as_json_when_asked() -> None:
@@ -76,6 +111,46 @@ def test_a_broker_that_is_not_there_is_one_line_and_exit_code_2(
     (line,) = said.err.strip().splitlines()
     assert line.startswith("secateur: error: no broker at 127.0.0.1:1")
     assert said.out == ""
+
+
+@pytest.mark.parametrize("name", sorted(WITH_FILE))
+def test_a_file_that_is_not_there_is_one_line_and_exit_code_2_and_nothing_is_written(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = run([*name.split(), *WITH_FILE[name]])
+    said = capsys.readouterr()
+    assert code == 2
+    (line,) = said.err.strip().splitlines()
+    assert line.startswith("secateur: error: ")
+    assert "missing" in line
+    assert said.out == ""
+    assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "offered"),
+    [("ro", {"rollout"}), ("policy s", {"set", "show"}), ("serve --broker", {"--broker-port"})],
+)
+def test_the_shell_is_told_how_a_word_can_go_on(written: str, offered: set[str]) -> None:
+    words = f"secateur {written}"
+    asked = {
+        "_SECATEUR_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", "from secateur_server.cli.app import main; main()"],
+        env={**os.environ, **asked},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert set(done.stdout.split()) >= offered
 
 
 @pytest.fixture

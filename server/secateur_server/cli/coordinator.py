@@ -177,8 +177,8 @@ def signing(
 
 
 def withdraw(
-    model: str,
-    version: str,
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    version: Annotated[str, typer.Argument(help="Which of its versions.")],
     keys: KEYS = None,
     data: DATA = DEFAULT_DATA,
     passphrase_file: PASSPHRASE_FILE = None,

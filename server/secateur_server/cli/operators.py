@@ -163,8 +163,8 @@ def show_policy(
 
 
 def pin(
-    device: str,
-    model: str,
+    device: Annotated[str, typer.Argument(help="The device's id.")],
+    model: Annotated[str, typer.Argument(help="The model's name.")],
     level: Annotated[str, typer.Argument(help="A level, or 'none' to let the planner decide.")],
     broker: BROKER = DEFAULT_BROKER,
     site: SITE = "default",
@@ -192,7 +192,11 @@ def rebirth(
     request(broker, site, {"action": "rebirth", "device": device})
 
 
-def forget(device: str, broker: BROKER = DEFAULT_BROKER, site: SITE = "default") -> None:
+def forget(
+    device: Annotated[str, typer.Argument(help="The device's id.")],
+    broker: BROKER = DEFAULT_BROKER,
+    site: SITE = "default",
+) -> None:
     """Forget a device; one that is alive comes back by itself."""
     request(broker, site, {"action": "forget", "device": device})
 

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def start(
-    model: str,
+    model: Annotated[str, typer.Argument(help="The model's name.")],
     version: Annotated[str | None, typer.Option(help="None: the one published last.")] = None,
     waves: Annotated[str, typer.Option(help="Devices in all, wave by wave.")] = "1,5%,25%,100%",
     soak_s: Annotated[float | None, typer.Option(help="Watched so long, each device.")] = None,
@@ -153,7 +153,7 @@ def approve(
 
 
 def forget(
-    rollout: str,
+    rollout: Annotated[str, typer.Argument(help="Its name.")],
     broker: BROKER = DEFAULT_BROKER,
     site: SITE = "default",
     *,

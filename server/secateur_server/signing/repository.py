@@ -60,12 +60,15 @@ class Repository:
         """Let no other process write while inside.
 
         Raises:
-            ServerError: The folder is not there or cannot be written.
+            InputError: The folder is not there.
+            ServerError: It cannot be written.
         """
         try:
             handle = os.open(
                 self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
             )
+        except FileNotFoundError as error:
+            raise _no_root(self.folder) from error
         except OSError as error:
             raise ServerError(f"cannot write {self.folder}: {error.strerror}") from error
         try:
@@ -82,9 +85,7 @@ class Repository:
         """
         versions = self._versions(Role.ROOT)
         if not versions:
-            raise InputError(
-                f"{self.folder} holds no root: make keys with 'secateur keys init'"
-            )
+            raise _no_root(self.folder)
         return self._read(Root, self._path(Role.ROOT, versions[-1]))
 
     def targets(self) -> Metadata[Targets]:
@@ -242,6 +243,10 @@ def is_valid(metadata: Metadata[Any], role: Role, root: Root) -> bool:
     except (RepositoryError, ValueError):
         return False
     return True
+
+
+def _no_root(folder: Path) -> InputError:
+    return InputError(f"{folder} holds no root: make keys with 'secateur keys init'")
 
 
 def _describe(content: tuple[int, bytes]) -> MetaFile:
