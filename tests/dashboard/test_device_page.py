@@ -8,6 +8,7 @@ import pytest
 from secateur_protocols.control import Forget, PolicyChange
 from secateur_protocols.event import DeviceEvent, EventKind
 from secateur_protocols.ota import Ota, OtaProgress, Update, UpdateState
+from secateur_protocols.state import Reported, ReportedModel
 from secateur_protocols.telemetry import Resources
 from secateur_protocols.topics import Leaf
 from secateur_server.adapters.operator import OperatorClient
@@ -152,6 +153,16 @@ def test_an_update_shows_its_progress_and_can_be_aborted(
     )
     device.say(Leaf.OTA_PROGRESS, progress)
     operator.wait_for_text("25 %", inside="#models .progress")
+    # In probation the candidate answers already; what is kept is what is committed.
+    committed = ReportedModel(
+        model=stage.ladder.model,
+        version="1",
+        level=4,
+        digest=stage.ladder.levels[4].digest,
+    )
+    device.say(Leaf.REPORTED, Reported(boot=1, sequence=3, revision=1, models=(committed,)))
+    speak(stage, device, 1, 2)
+    operator.wait_for("document.querySelector('#models .level').innerText === '1'")
     operator.click("#models button.danger")
     operator.wait_for_text("Aborted", inside="#toasts")
     while wanted.models[0].reason != "pinned to level 4":

@@ -22,7 +22,7 @@ from secateur_server.dashboard.pages.parts import (
 )
 from secateur_server.dashboard.rows import FAILED, Row
 
-LATENCY_WIDTH, LATENCY_HEIGHT = 760.0, 280.0
+LATENCY_WIDTH, LATENCY_HEIGHT = 760.0, 400.0
 
 LABEL_SHARE = 0.12
 """Of a chart's width that the word beside a mark takes."""
@@ -224,7 +224,7 @@ def _update(device: Device, row: Row, view: View) -> Html:
         tag("strong", f"Update to level {update.level}"),
         tag("ol", *steps, class_="steps"),
         _progress(device, row),
-        _abort(device, row) if view.may_act else EMPTY,
+        _abort(device, row, update) if view.may_act else EMPTY,
         class_="notice",
     )
 
@@ -261,11 +261,14 @@ def _progress(device: Device, row: Row) -> Html:
     return tag("div", meter(share), tag("span", said), class_="progress")
 
 
-def _abort(device: Device, row: Row) -> Html:
-    wish = device.wish_for(row.model or "")
-    if row.level is None or wish is None:
+def _abort(device: Device, row: Row, update: Update) -> Html:
+    """Offer to stay where it is committed: in probation the candidate answers already."""
+    wish, committed = device.wish_for(update.model), device.report_of(update.model)
+    level = committed.level if committed else row.level
+    if level is None or level == update.level or wish is None:
         return EMPTY
-    if row.version and wish.ladder.version != row.version:
+    version = committed.version if committed else row.version
+    if version and wish.ladder.version != version:
         return tag(
             "p",
             f"It belongs to the rollout of version {wish.ladder.version}: ",
@@ -274,10 +277,10 @@ def _abort(device: Device, row: Row) -> Html:
         )
     return act(
         "abort",
-        f"Abort: keep level {row.level}",
-        {"device": device.name, "model": row.model or "", "level": str(row.level)},
+        f"Abort: keep level {level}",
+        {"device": device.name, "model": update.model, "level": str(level)},
         tone="danger",
-        question=f"Keep {row.model} on {device.name} at level {row.level}, pinned?",
+        question=f"Keep {update.model} on {device.name} at level {level}, pinned?",
     )
 
 
