@@ -76,8 +76,9 @@ def _add(fleet: OfFleet, device: DeviceState) -> None:
         return
     resources = device.telemetry.resources
     fleet.throttled += bool(resources.throttled)
-    if resources.temperature_c is not None:
-        fleet.hottest_c = max(resources.temperature_c, fleet.hottest_c or -273.15)
+    heat_c = resources.temperature_c
+    if heat_c is not None and (fleet.hottest_c is None or heat_c > fleet.hottest_c):
+        fleet.hottest_c = heat_c
     for measured in device.telemetry.models:
         _add_measured(fleet.models.setdefault(measured.model, OfModel()), measured)
 

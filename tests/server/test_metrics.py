@@ -58,6 +58,11 @@ def test_a_fleet_is_the_sum_of_its_devices(fleet: list[DeviceState]) -> None:
     assert total.hottest_c == (max(heats) if heats else None)
 
 
+def test_a_fleet_at_the_freezing_point_is_not_colder_than_its_hottest_device() -> None:
+    fleet = [stands(1, 1.0, 0.0, is_slow=False), stands(2, 1.0, -5.0, is_slow=False)]
+    assert add_up(fleet).hottest_c == 0.0
+
+
 def test_a_device_of_which_nothing_is_known_is_counted_as_unknown() -> None:
     assert add_up([DeviceState("meter-1")]).presences == {"unknown": 1}
 
