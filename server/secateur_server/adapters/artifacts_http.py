@@ -1,7 +1,6 @@
 """Blobs by HTTP with ranges, from a folder, in a thread; metrics, where they are offered."""
 
 import re
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -14,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from secateur_server.errors import ServerError
+from secateur_server.adapters.http_thread import HttpThread, listen
 
-START_S = 10.0
+STOP_S = 10.0
 
 BACKLOG = 1024
 """Connections that may wait to be accepted: a fleet fetches a new model at once."""
@@ -63,19 +62,9 @@ class ArtifactsServer:
             lifespan="off",
             limit_concurrency=MAX_CONNECTIONS,
         )
-        self._server = uvicorn.Server(config)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
-        except OSError as error:
-            msg = f"cannot listen on {host}:{port} ({error.strerror}): use another --http-port"
-            raise ServerError(msg) from error
-        # Connections inherit it: a device that fetches small ranges would wait 40 ms for each.
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.port: int = self._socket.getsockname()[1]
-        self._thread = threading.Thread(
-            target=self._server.run, args=([self._socket],), daemon=True, name="artifacts"
-        )
+        listening = listen(host, port, instead="--http-port", backlog=BACKLOG)
+        self.port: int = listening.getsockname()[1]
+        self._thread = HttpThread(config, listening, name="artifacts server", stop_s=STOP_S)
 
     def offer_metrics(self, render: Callable[[], bytes]) -> None:
         """Answer ``GET /metrics`` with what it gives; it is asked once a second at most."""
@@ -88,17 +77,10 @@ class ArtifactsServer:
             ServerError: It did not start in time.
         """
         self._thread.start()
-        deadline = time.monotonic() + START_S
-        while not self._server.started:
-            if time.monotonic() > deadline or not self._thread.is_alive():
-                raise ServerError("the artifacts server did not start")
-            time.sleep(0.01)
 
     def stop(self) -> None:
         """Finish the requests under way and end."""
-        self._server.should_exit = True
-        self._thread.join(10.0)
-        self._socket.close()
+        self._thread.stop()
 
     async def _blob(self, request: Request) -> FileResponse:
         digest = request.path_params["digest"]

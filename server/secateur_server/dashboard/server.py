@@ -1,19 +1,16 @@
 """The dashboard's server: the application on a socket of its own, until it is stopped."""
 
-import socket
-import threading
-import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import uvicorn
 
+from secateur_server.adapters.http_thread import HttpThread, listen
 from secateur_server.dashboard.guard import LOOPBACK
 from secateur_server.dashboard.sessions import Sessions
 from secateur_server.dashboard.web import Web
-from secateur_server.errors import InputError, ServerError
+from secateur_server.errors import InputError
 
-START_S = 10.0
 STOP_S = 5.0
 
 MAX_CONNECTIONS = 400
@@ -50,17 +47,10 @@ class DashboardServer:
             InputError: The public address is none.
             ServerError: The address is taken or not ours.
         """
-        host, port = settings.host, settings.port
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        hosts = _names(settings)
-        try:
-            self._socket = socket.create_server((host, port), family=family)
-        except OSError as error:
-            msg = f"cannot listen on {host}:{port} ({error.strerror}): use another port"
-            raise ServerError(msg) from error
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        hosts, host = _names(settings), settings.host
+        listening = listen(host, settings.port, instead="port")
         shown = f"[{host}]" if ":" in host else host
-        self.url = settings.public_url or f"http://{shown}:{self._socket.getsockname()[1]}"
+        self.url = settings.public_url or f"http://{shown}:{listening.getsockname()[1]}"
         self._web = Web(
             Sessions(settings.broker_url, settings.site),
             settings.broker_url,
@@ -74,10 +64,7 @@ class DashboardServer:
             limit_concurrency=MAX_CONNECTIONS,
             timeout_graceful_shutdown=int(STOP_S),
         )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, args=([self._socket],), daemon=True, name="dashboard"
-        )
+        self._thread = HttpThread(config, listening, name="dashboard", stop_s=2 * STOP_S)
 
     def start(self) -> None:
         """Answer from now on.
@@ -86,23 +73,16 @@ class DashboardServer:
             ServerError: It did not start in time.
         """
         self._thread.start()
-        deadline = time.monotonic() + START_S
-        while not self._server.started:
-            if time.monotonic() > deadline or not self._thread.is_alive():
-                raise ServerError("the dashboard did not start")
-            time.sleep(0.01)
 
     @property
     def is_running(self) -> bool:
         """Whether it answers still."""
-        return self._thread.is_alive()
+        return self._thread.is_running
 
     def stop(self) -> None:
         """Tell live pages that it is over, and end."""
         self._web.is_closing = True
-        self._server.should_exit = True
-        self._thread.join(2 * STOP_S)
-        self._socket.close()
+        self._thread.stop()
 
 
 def _names(settings: DashboardSettings) -> tuple[str, ...]:
