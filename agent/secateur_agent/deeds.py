@@ -1,10 +1,10 @@
 """The long deeds of swaps and standbys, on worker threads: each answers with one event."""
 
 import logging
-import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from random import SystemRandom
 from typing import assert_never
 
 from secateur_agent.adapters.clock import monotonic_s
@@ -96,7 +96,7 @@ class Deeds:
                 detail=str(error),
                 permanent=not isinstance(error, TransientError),
                 retry_after_s=getattr(error, "retry_after_s", 0.0),
-                chance=random.random(),  # noqa: S311 - jitter, no secret
+                chance=SystemRandom().random(),
             )
         finally:
             if order.is_canceled():

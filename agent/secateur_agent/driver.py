@@ -8,8 +8,8 @@ process alive.
 
 import json
 import logging
-import random
 from itertools import count
+from random import SystemRandom
 from typing import assert_never
 
 from secateur_agent.adapters import broker as wire
@@ -184,7 +184,7 @@ class Driver:
         if isinstance(message, Desired):
             self._step(agent.DesiredArrived(message))
         elif message.device in {None, self._updates.device}:
-            delay_s = random.uniform(0, REBIRTH_SPREAD_S)  # noqa: S311 - spread, no secret
+            delay_s = SystemRandom().uniform(0, REBIRTH_SPREAD_S)
             self._happenings.after(delay_s, lambda: self._step(agent.RebirthDue(self._session)))
 
     def _take_reply(self, reply: commands.Reply) -> None:

@@ -12,7 +12,6 @@ with the program, however that ends. Of ``[realtime]`` only ``fifo_priority`` ap
 priorities, processors and memory are the program's own.
 """
 
-import random
 import socket
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from random import SystemRandom
 from typing import Self
 
 from secateur_agent.core.backoff import backoff_s
@@ -174,7 +174,7 @@ class Agent:
                     self._problem = error
                     break
             failures = 1 if time.monotonic() - began_s > START_S else failures + 1
-            chance = random.random()  # noqa: S311 - jitter, no secret
+            chance = SystemRandom().random()
             self._closing.wait(backoff_s(failures, chance=chance, base_s=0.5, cap_s=30.0))
         if self._half is not None:
             self._half.close()

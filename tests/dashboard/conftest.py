@@ -9,7 +9,7 @@ from support.browser import Browser, find_chromium
 from support.dashboard_stage import Stage, log_in
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Set the stage once: twelve simulated devices on it."""
     if find_mosquitto() is None:
@@ -19,7 +19,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     """Start one Chromium for all tests."""
     if find_chromium() is None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from secateur_server.errors import NothingToDoError
+from secateur_server.pruning import structured
 from secateur_server.pruning.apply import apply
 from secateur_server.pruning.bases import whole
 from secateur_server.pruning.blocks import find_blocks, without
@@ -200,3 +201,22 @@ def test_only_where_speed_counts_a_network_is_taken_that_is_not_the_closest(
     assert choose([close, fast], macs) is fast
     far = Met(work, Found(Proposal(half, orders), 1.5))
     assert choose([close, far], macs) is (far if is_distilled else close)
+
+
+@pytest.mark.parametrize("slow", ["none", "one", "all"])
+def test_groups_that_would_slow_the_engine_stay_whole_unless_all_would(
+    slow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task(architectures.resnet(), Options(levels=2, amount=0.5))
+    full = tuple(group.size for group in Narrowing(whole(task)).groups)
+    kept = {"none": 0, "one": 1, "all": len(full)}[slow]
+    monkeypatch.setattr(
+        structured, "_not_slower", lambda _, widths, __: ((*full[:kept], *widths[kept:]), kept)
+    )
+    [pruned] = assert_runs(task, channel(task))
+    assert total_macs(pruned.after) < total_macs(pruned.before)
+    assert pruned.rule.endswith(" whole=1") == (slow == "one")
+    assert len(task.left_out) == (slow != "none")
+    assert any("smaller, not faster" in why for why in task.left_out.values()) == (
+        slow == "all"
+    )

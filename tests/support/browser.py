@@ -36,6 +36,11 @@ def find_chromium() -> str | None:
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 
 
+def _connect(port: str, path: str) -> ClientConnection:
+    # Unasked pings would draw from the generator that property tests watch.
+    return connect(f"ws://127.0.0.1:{port}{path}", max_size=2**26, ping_interval=None)
+
+
 class Browser:
     """One Chromium with one page. A context manager: it ends with it."""
 
@@ -195,11 +200,11 @@ class Browser:
             assert self._process.poll() is None, "chromium ended at once"
             time.sleep(0.05)
         port, path = port_file.read_text().split()
-        self._socket = connect(f"ws://127.0.0.1:{port}{path}", max_size=2**26)
+        self._socket = _connect(port, path)
         targets = self.call("Target.getTargets")["targetInfos"]
         page = next(each["targetId"] for each in targets if each["type"] == "page")
         self._socket.close()
         page_path = re.sub(r"/browser/.*", f"/page/{page}", path)
-        self._socket = connect(f"ws://127.0.0.1:{port}{page_path}", max_size=2**26)
+        self._socket = _connect(port, page_path)
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")

@@ -1,12 +1,12 @@
 """The agent's connection to the broker. Callbacks only decode and post."""
 
 import contextlib
-import random
 import socket
 import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import SystemRandom
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -254,5 +254,8 @@ class Broker:
 
 
 def _draw_delays(client: mqtt.Client) -> None:
-    first_s, last_s = random.uniform(*FIRST_DELAY_S), random.uniform(*LAST_DELAY_S)  # noqa: S311 - spread, no secret
+    first_s, last_s = (
+        SystemRandom().uniform(*FIRST_DELAY_S),
+        SystemRandom().uniform(*LAST_DELAY_S),
+    )
     client.reconnect_delay_set(min_delay=first_s, max_delay=last_s)  # type: ignore[arg-type] # any number works

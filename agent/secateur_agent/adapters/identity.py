@@ -1,12 +1,12 @@
 """Who the device is to the broker: its certificate, renewed while the agent runs."""
 
-import random
 import ssl
 import subprocess
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import SystemRandom
 
 from secateur_agent.credentials import Credentials, renew
 from secateur_agent.errors import ConfigError, SystemToolError
@@ -75,13 +75,13 @@ class Identity:
         return True
 
     def _watch(self, complain: Callable[[str], None]) -> None:
-        time.sleep(random.uniform(*FIRST_LOOK_S))  # noqa: S311 - spread, no secret
+        time.sleep(SystemRandom().uniform(*FIRST_LOOK_S))
         while True:
             try:
                 self.renew_if_due(time.time())
             except (ConfigError, SystemToolError, OSError) as error:
                 complain(f"the certificate was not renewed: {error}")
-            time.sleep(random.uniform(*LOOK_S))  # noqa: S311 - as above
+            time.sleep(SystemRandom().uniform(*LOOK_S))
 
     def _newest(self, configured: Path) -> Path:
         renewed = self._renewed.certificate

@@ -1,9 +1,9 @@
 """Runs a source on a thread of its own, and again when it fails."""
 
-import random
 import threading
 import time
 from collections.abc import Callable
+from random import SystemRandom
 
 from secateur_agent.core.backoff import backoff_s
 from secateur_agent.engine import Tensor
@@ -54,7 +54,7 @@ class Feeder(threading.Thread):
                 return
             failures = 1 if time.monotonic() - began_s > STEADY_S else failures + 1
             self._complain(f"source: {problem}")
-            chance = random.random()  # noqa: S311 - jitter, no secret
+            chance = SystemRandom().random()
             self._stopping.wait(LEAST_S + backoff_s(failures, chance=chance, cap_s=CAP_S))
 
     def _try(self) -> str:

@@ -1,10 +1,10 @@
 """Either way, whichever works: HTTP first, blocks where HTTP is not open."""
 
 import logging
-import random
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from random import SystemRandom
 from typing import TypeVar
 
 from secateur_agent.adapters.clock import monotonic_s
@@ -37,7 +37,7 @@ class HttpMemory:
     def close(self) -> None:
         """Remember that it did not open."""
         with self._lock:
-            self._closed_until_s = monotonic_s() + random.uniform(*CLOSED_S)  # noqa: S311 - spread, no secret
+            self._closed_until_s = monotonic_s() + SystemRandom().uniform(*CLOSED_S)
 
     def forget(self) -> None:
         """Try HTTP the next time."""

@@ -1,10 +1,10 @@
 """One errand to the repository: what holds for a file whichever way it comes."""
 
-import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import SystemRandom
 
 from secateur_agent.transfer.ledger import Ledger
 from secateur_agent.transfer.partial import PartialFile
@@ -64,7 +64,7 @@ class Errand:
         watch = self._watch(path)
         with self._turns.taking(path, watch), self._counted():
             self._ledger.afford(size_bytes - PartialFile(into, size_bytes).held_bytes())
-            watch.rest(random.uniform(0.0, self._spread_s))  # noqa: S311 - spread, no secret
+            watch.rest(SystemRandom().uniform(0.0, self._spread_s))
             self._repository.bring(path, into, size_bytes=size_bytes, progress=progress)
 
     def read(self, path: str, *, max_bytes: int) -> bytes:

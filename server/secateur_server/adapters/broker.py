@@ -1,7 +1,6 @@
 """The server's connection to the broker: coordinator and operators' clients alike."""
 
 import contextlib
-import random
 import select
 import socket
 import ssl
@@ -9,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from random import SystemRandom
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -170,7 +170,7 @@ class Broker:
             return
         self._delay_s = min(LAST_DELAY_S[0], max(FIRST_DELAY_S[0], 2 * self._delay_s))
         # Spread, so that a site's clients do not come back in step.
-        self._next_try_s = now_s + random.uniform(0.5, 1.0) * self._delay_s  # noqa: S311 - no secret
+        self._next_try_s = now_s + SystemRandom().uniform(0.5, 1.0) * self._delay_s
         with contextlib.suppress(OSError):
             self._client.reconnect()
 
@@ -303,5 +303,8 @@ def _send_without_delay(_client: mqtt.Client, _userdata: object, connection: Any
 
 
 def _draw_delays(client: mqtt.Client) -> None:
-    first_s, last_s = random.uniform(*FIRST_DELAY_S), random.uniform(*LAST_DELAY_S)  # noqa: S311 - spread, no secret
+    first_s, last_s = (
+        SystemRandom().uniform(*FIRST_DELAY_S),
+        SystemRandom().uniform(*LAST_DELAY_S),
+    )
     client.reconnect_delay_set(min_delay=first_s, max_delay=last_s)  # type: ignore[arg-type] # any number works
