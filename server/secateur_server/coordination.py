@@ -103,7 +103,7 @@ class Coordination:
         if state is None:
             return
         if state.desired is None or desired.revision > state.desired.revision:
-            self.devices[device] = replace(state, desired=desired)
+            self.devices[device] = state._replace(desired=desired)
 
     def settle(self) -> AbstractSet[str]:
         """Save what was decided: after a crash no revision is used twice.
@@ -225,4 +225,4 @@ class Coordination:
         with contextlib.suppress(TransientError):  # then its message tells us
             stored = self._store.load_device(device)
             if stored is not None and stored.desired is not None:
-                self.devices[device] = replace(self.devices[device], desired=stored.desired)
+                self.devices[device] = self.devices[device]._replace(desired=stored.desired)

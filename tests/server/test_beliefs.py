@@ -1,7 +1,6 @@
 """Predictions: from the ladder, from like devices, from the device itself."""
 
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -75,9 +74,9 @@ def test_the_way_back_is_the_way_there_reversed() -> None:
 
 def test_a_devices_own_steps_count_beside_those_of_like_devices_and_age() -> None:
     beliefs = taught([0.7, 0.71, 0.69, 0.7])
-    own = replace(experience_of(1.0), compared={STEP: Compared(1.0, 6, 1, 10)})
+    own = experience_of(1.0)._replace(compared={STEP: Compared(1.0, 6, 1, 10)})
     fresh, _ = predict(beliefs, own)
-    aged, _ = predict(beliefs, replace(own, sequence=20_000))
+    aged, _ = predict(beliefs, own._replace(sequence=20_000))
     assert 0.71 < fresh < 1.0
     assert aged == pytest.approx(0.7, abs=0.02)
 
@@ -104,7 +103,7 @@ def test_w12_one_device_has_one_voice_however_often_it_speaks(said: list[float])
     beliefs = taught([0.7, 0.7, 0.7])
     known = experience_of(0.0)
     for value in said:
-        now = replace(experience_of(value), typical_ms=math.exp(value))
+        now = experience_of(value)._replace(typical_ms=math.exp(value))
         beliefs = learn(beliefs, "liar", FINGERPRINT, known, now)
         known = now
     estimate = beliefs.of_step(FINGERPRINT, STEP)

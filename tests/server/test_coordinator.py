@@ -1,7 +1,5 @@
 """Desired state follows from what is known, and changes only where it must."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,7 +89,7 @@ def test_another_version_of_the_model_begins_anew() -> None:
 def test_telemetry_of_an_earlier_life_is_not_believed() -> None:
     state = hear(DeviceState("d"), make_info(boot=1))
     state = hear(state, make_telemetry(make_measured(LADDER, 3, [0.1] * 6), boot=1))
-    reborn = replace(hear(state, make_info(boot=2)), desired=None)
+    reborn = hear(state, make_info(boot=2))._replace(desired=None)
     planned = plan(reborn, CONTEXT)
     assert planned.desired is not None
     assert planned.desired.models[0].level == 3

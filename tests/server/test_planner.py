@@ -83,10 +83,10 @@ def tasks(draw: st.DrawFn, model: str = "digits") -> Task:
 
 
 situations = st.builds(
-    Situation,
-    tasks=st.lists(tasks(), min_size=1, max_size=3),
-    resources=resources,
-    cores=st.integers(1, 4),
+    lambda several, found, cores: Situation(tasks=several, resources=found, cores=cores),
+    st.lists(tasks(), min_size=1, max_size=3),
+    resources,
+    st.integers(1, 4),
 )
 alone = st.builds(
     lambda task, found: Situation(tasks=[task], resources=found), tasks(), resources
@@ -142,16 +142,12 @@ def test_no_limit_is_missed_that_could_have_been_kept(situation: Situation) -> N
     if is_kept and not any(decision.is_infeasible for decision in decisions):
         return
     for task in situation.tasks:
-        narrowest = max(task.allowed_levels())
+        narrowest = max(task.allowed)
         if is_late(situation, task, narrowest, surely=False):
             return  # this one has no level that keeps its deadline for sure
     candidates = [
-        [
-            level
-            for level in task.allowed_levels()
-            if task.desired is None or level >= task.desired
-        ]
-        or [max(task.allowed_levels())]
+        [level for level in task.allowed if task.desired is None or level >= task.desired]
+        or [max(task.allowed)]
         for task in situation.tasks
     ]
     for combination in itertools.product(*candidates):
@@ -168,7 +164,7 @@ def test_more_memory_never_gives_a_narrower_level(situation: Situation, more: in
     richer = situation.resources.model_copy(
         update={"memory_available_bytes": None if available is None else available + more}
     )
-    (before,), (after,) = decide(situation), decide(replace(situation, resources=richer))
+    (before,), (after,) = decide(situation), decide(situation._replace(resources=richer))
     assert after.level <= before.level
 
 
@@ -178,7 +174,7 @@ def test_a_cooler_device_never_gets_a_narrower_level(situation: Situation, less:
     cooler = situation.resources.model_copy(
         update={"temperature_c": None if temperature_c is None else temperature_c - less}
     )
-    (before,), (after,) = decide(situation), decide(replace(situation, resources=cooler))
+    (before,), (after,) = decide(situation), decide(situation._replace(resources=cooler))
     assert after.level <= before.level
 
 
@@ -191,7 +187,7 @@ def test_a_faster_device_never_gets_a_narrower_level(
         return
     recent_ms = [each / times for each in task.measured.recent_p95_ms]
     faster = replace(task, measured=make_measured(task.ladder, task.running, recent_ms))
-    (before,), (after,) = decide(situation), decide(replace(situation, tasks=[faster]))
+    (before,), (after,) = decide(situation), decide(situation._replace(tasks=[faster]))
     assert after.level <= before.level
 
 
@@ -201,7 +197,7 @@ def test_a_later_deadline_never_gives_a_narrower_level(
 ) -> None:
     (task,) = situation.tasks
     policy = replace(task.policy, deadline_ms=task.policy.deadline_ms * times)
-    later = replace(situation, tasks=[replace(task, policy=policy)])
+    later = situation._replace(tasks=[replace(task, policy=policy)])
     (before,), (after,) = decide(situation), decide(later)
     assert after.level <= before.level
 
@@ -222,7 +218,7 @@ def test_more_memory_is_never_worse_for_all_models_together(
 def test_a_pin_comes_before_everything(situation: Situation, pin: int) -> None:
     first, *others = situation.tasks
     pinned = replace(first, policy=replace(first.policy, pinned_level=pin))
-    decision = decide(replace(situation, tasks=[pinned, *others]))[0]
+    decision = decide(situation._replace(tasks=[pinned, *others]))[0]
     assert decision.level == min(pin, len(first.ladder.levels) - 1)
     assert decision.cause is Cause.PINNED
 
@@ -234,7 +230,7 @@ def test_nothing_goes_wider_without_the_patience_of_as_many_periods(
     (task,) = situation.tasks
     (decision,) = decide(situation)
     measured = task.measured
-    if measured is None or task.desired is None or task.desired not in task.allowed_levels():
+    if measured is None or task.desired is None or task.desired not in task.allowed:
         return
     if decision.level < task.desired:
         assert len(measured.recent_p95_ms) >= task.policy.patience
@@ -359,7 +355,7 @@ def test_a_cold_start_follows_like_devices_and_else_begins_narrow() -> None:
             periods=3,
         )
         beliefs = learn(beliefs, device, "", None, seen)
-    (decision,) = decide(replace(situation_of(None), beliefs=beliefs))
+    (decision,) = decide(situation_of(None)._replace(beliefs=beliefs))
     assert (decision.level, decision.cause) == (1, Cause.LIKE_DEVICES)
 
 

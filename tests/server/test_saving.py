@@ -1,7 +1,6 @@
 """When what is known goes into the database."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def test_telemetry_is_saved_when_it_is_due_and_news_at_once(store: Store) -> None:
     state = hear(DeviceState("a"), make_info())
-    devices = {"a": state, "b": replace(state, device="b")}
+    devices = {"a": state, "b": state._replace(device="b")}
     saver = Saver(store, devices, Alone())
     saver.note_said("a", 0.0, is_news=True)
     saver.note_said("b", 0.0, is_news=False)

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,7 +47,7 @@ def test_what_devices_said_and_what_is_desired_of_them_survive_a_restart(
     ladder = make_ladder()
     state = hear(DeviceState("d"), make_info())
     state = hear(state, make_telemetry(make_measured(ladder, 2, [4.0] * 3)))
-    state = replace(state, desired=wish("d", 7).desired)
+    state = state._replace(desired=wish("d", 7).desired)
     store.save_devices([state])
     assert store.save_desired([state]) == {"d"}
     store.close()
@@ -60,6 +59,9 @@ def test_what_devices_said_and_what_is_desired_of_them_survive_a_restart(
 states = st.builds(
     DeviceState,
     device=st.just("d"),
+    info=st.none(),
+    fingerprint=st.just(""),
+    labels=st.just({}),
     presence=st.none() | messages(Presence),
     telemetry=st.none() | messages(Telemetry),
     reported=st.none() | messages(Reported),
@@ -74,6 +76,9 @@ states = st.builds(
             sequence=st.integers(0, 9),
             typical_ms=st.floats(0.01, 1e6),
             periods=st.integers(1, 16),
+            climb=st.none(),
+            has_climbed=st.booleans(),
+            setbacks=st.integers(0, 7),
             compared=st.dictionaries(
                 st.tuples(st.just("a" * 64), st.just("b" * 64)),
                 st.builds(

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from secateur_protocols.codec import M, decode_document
@@ -103,4 +102,4 @@ def _parse_experience(document: dict[str, Any]) -> Experience:
     for step in steps:
         key = (step.pop("from"), step.pop("to"))
         compared[key] = Compared(**step)
-    return replace(Experience(**document), compared=compared)
+    return Experience(**document, compared=compared)

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from statistics import median
+from typing import NamedTuple
 
 from secateur_protocols.ids import Digest
 from secateur_protocols.info import Info
@@ -59,8 +60,7 @@ Subject = tuple[str, Digest] | tuple[str, Digest, Digest]
 """A fingerprint and one artifact (log latency in ms) or a step (log ratio)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(NamedTuple):
     """A log latency or log ratio, and its standard deviation."""
 
     mean: float
@@ -225,7 +225,7 @@ def reference_step(ladder: Ladder, running: int, level: int) -> Estimate:
 
 
 def _own(experience: Experience | None, step: Step) -> Estimate | None:
-    if experience is None:
+    if experience is None or not experience.compared:
         return None
     compared, sign = experience.compared.get(step), 1.0
     if compared is None:

@@ -5,19 +5,19 @@ where it differs from the last one. No state is kept between messages but the de
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from secateur_protocols.ids import DeviceId, Digest, ModelName
 from secateur_protocols.info import Info, ModelTask
 from secateur_protocols.manifest import Ladder
 from secateur_protocols.state import Desired, DesiredModel, LadderRef
-from secateur_protocols.telemetry import ModelTelemetry, Resources
+from secateur_protocols.telemetry import ModelTelemetry
 from secateur_server.core.beliefs import Beliefs
 from secateur_server.core.decision import Decision
 from secateur_server.core.fleet import DeviceState
 from secateur_server.core.planner import decide
 from secateur_server.core.policy import Policies, effective_policy
-from secateur_server.core.situation import Situation, Task
+from secateur_server.core.situation import NONE_EXCLUDED, UNKNOWN, Situation, Task
 from secateur_server.core.suitability import unsuited_levels
 
 MAX_REFUSALS = 3
@@ -25,9 +25,6 @@ MAX_REFUSALS = 3
 
 MAX_REASON = 500
 """Characters of a reason that travel."""
-
-UNKNOWN = Resources()
-NONE_REFUSED: frozenset[Digest] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +60,8 @@ class Context:
 
     def version_for(self, device: DeviceId, model: ModelName) -> Published:
         """Give the version of a published model that a device is to run."""
-        moved = self.moved.get(model, {}).get(device)
-        return self.published[model] if moved is None else moved
+        moved = self.moved.get(model)
+        return moved.get(device, self.published[model]) if moved else self.published[model]
 
 
 def plan(state: DeviceState, context: Context) -> DeviceState:
@@ -88,7 +85,7 @@ def plan(state: DeviceState, context: Context) -> DeviceState:
     desired = Desired(
         revision=_next_revision(state), artifacts_url=context.artifacts_url, models=models
     )
-    return replace(state, desired=desired)
+    return state._replace(desired=desired)
 
 
 def _situation(
@@ -181,7 +178,7 @@ def _stepped_level(state: DeviceState, model: ModelName) -> int | None:
 def _refused(state: DeviceState) -> frozenset[Digest]:
     refusals = state.reported.refusals if state.reported else ()
     if not refusals:
-        return NONE_REFUSED
+        return NONE_EXCLUDED
     return frozenset(each.digest for each in refusals if each.count >= MAX_REFUSALS)
 
 
@@ -194,18 +191,19 @@ def _is_told(
     """Say whether the last desired state says all this; the reason's words do not count."""
     if desired is None:
         return not decisions
-    return (
-        desired.artifacts_url == artifacts_url
-        and len(desired.models) == len(decisions)
-        and all(
-            wish.level == decision.level
-            and wish.deadline_ms == decision.deadline_ms
-            and wish.infeasible == decision.is_infeasible
-            and wish.model == each.ladder.model
-            and wish.ladder.digest == each.ref.digest
-            for wish, each, decision in zip(desired.models, published, decisions, strict=True)
-        )
-    )
+    wishes = desired.models
+    if desired.artifacts_url != artifacts_url or len(wishes) != len(decisions):
+        return False
+    for wish, each, decision in zip(wishes, published, decisions, strict=True):
+        if (
+            wish.level != decision.level
+            or wish.deadline_ms != decision.deadline_ms
+            or wish.infeasible != decision.is_infeasible
+            or wish.ladder.digest != each.ref.digest
+            or wish.model != each.ladder.model
+        ):
+            return False
+    return True
 
 
 def _wish(published: Published, decision: Decision) -> DesiredModel:

@@ -10,8 +10,6 @@ from secateur_server.core.situation import Situation, Task
 SHARED_LIMITS = (Cause.MEMORY, Cause.DISK, Cause.CPU, Cause.BATTERY)
 """The order of all `Amounts` here: bytes, bytes, share of all cores, compute per second."""
 
-NOTHING: Amounts = (0.0,) * len(SHARED_LIMITS)
-
 
 def memory_bytes(manifest: Manifest) -> int:
     """Say what a level needs; where it was not measured, twice its file as a floor."""
@@ -94,8 +92,7 @@ def _battery_budget(situation: Situation) -> float:
     if resources.battery_ratio >= floor:
         return math.inf
     most = sum(
-        max(_work(situation, task, level) for level in task.allowed_levels())
-        for task in situation.tasks
+        max(_work(situation, task, level) for level in task.allowed) for task in situation.tasks
     )
     return most * resources.battery_ratio / floor
 

@@ -7,8 +7,8 @@ and counts in full and at once.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from secateur_protocols.telemetry import ModelTelemetry
 
@@ -32,8 +32,7 @@ DIFFERENCE_TO_SCATTER = 0.954
 """Median absolute difference of neighbours over the standard deviation, normal noise."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(NamedTuple):
     """What the running level takes now.
 
     Attributes:
@@ -55,11 +54,13 @@ def pace_of(measured: ModelTelemetry) -> Pace | None:
     if newest_ms <= 0 or len(recent_ms) < 2:  # noqa: PLR2004 - one is nothing to compare with
         return Pace(newest_ms, USUAL_SCATTER)
     scatter = _scatter(recent_ms)
-    together_ms = recent_ms[-RECENT_PERIODS:]
-    change = together_ms[-1] / _middle(together_ms[:-1])
+    together_ms = sorted(recent_ms[-RECENT_PERIODS:])
+    now_ms, last_ms = _middle(together_ms), recent_ms[-1]
+    together_ms.remove(last_ms)
+    change = last_ms / _middle(together_ms)
     if abs(math.log(change)) > min(CHANGE_DEVIATIONS * scatter, MOST_SCATTER):
         return Pace(newest_ms, scatter)
-    return Pace(_middle(together_ms), scatter)
+    return Pace(now_ms, scatter)
 
 
 def _scatter(recent_ms: Sequence[float]) -> float:
@@ -68,21 +69,23 @@ def _scatter(recent_ms: Sequence[float]) -> float:
     From differences of neighbours: a change of load in between is one large difference, which
     the median leaves out.
     """
-    ratios = [
-        later / earlier if later > earlier else earlier / later
-        for earlier, later in pairwise(recent_ms)
-    ]
+    ratios = sorted(
+        [
+            later / earlier if later > earlier else earlier / later
+            for earlier, later in pairwise(recent_ms)
+        ]
+    )
     own = math.log(_middle(ratios)) / DIFFERENCE_TO_SCATTER
     count = len(ratios)
     return (count * own + USUAL_WEIGHT * USUAL_SCATTER) / (count + USUAL_WEIGHT)
 
 
-def _middle(values: Sequence[float]) -> float:
+def _middle(ordered: Sequence[float]) -> float:
     """Give the value whose logarithm is the median of the logarithms, taking none of them.
 
     Each message asks for three, and a logarithm of each period is most of what that takes.
     """
-    ordered, middle = sorted(values), len(values) // 2
-    if len(values) % 2:
+    middle = len(ordered) // 2
+    if len(ordered) % 2:
         return ordered[middle]
     return math.sqrt(ordered[middle - 1]) * math.sqrt(ordered[middle])

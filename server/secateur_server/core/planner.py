@@ -19,10 +19,11 @@ and `combination` finds the choice with the greatest weighted accuracy, exactly.
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 
 from secateur_server.core.combination import Amounts, Option, best_combination
 from secateur_server.core.decision import Cause, Decision, Shortage
-from secateur_server.core.needs import NOTHING, add, budget_of, needs_of, scale, shortage_of
+from secateur_server.core.needs import add, budget_of, needs_of, scale, shortage_of
 from secateur_server.core.situation import Situation, Task
 from secateur_server.core.standing import Exits, Standing, find_exits, stand
 
@@ -123,10 +124,11 @@ def _gain(tasks: Sequence[Task], current: Sequence[int], best: Sequence[int]) ->
 
 
 def _total_needs(situation: Situation, levels: Sequence[int]) -> Amounts:
-    total = NOTHING
-    for task, level in zip(situation.tasks, levels, strict=True):
-        total = add(total, needs_of(situation, task, level))
-    return total
+    needs = [
+        needs_of(situation, task, level)
+        for task, level in zip(situation.tasks, levels, strict=True)
+    ]
+    return reduce(add, needs)
 
 
 def _decide(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from secateur_protocols.ids import Digest
 from secateur_protocols.manifest import Ladder
@@ -10,6 +11,9 @@ from secateur_server.core.beliefs import SAME, Beliefs, Estimate, predict_step
 from secateur_server.core.experience import Experience
 from secateur_server.core.pace import Pace, pace_of
 from secateur_server.core.policy import Policy
+
+UNKNOWN, NO_BELIEFS = Resources(), Beliefs()
+NONE_EXCLUDED: frozenset[Digest] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +27,7 @@ class Task:
         excluded: Artifacts that failed on this device too often, or are not made for it.
         running: The level that was measured, by digest; ``None``: none of this ladder.
         pace: How fast it is there. ``None``: it has not answered.
+        allowed: The levels that may be chosen, widest first; never none.
     """
 
     ladder: Ladder
@@ -30,36 +35,39 @@ class Task:
     measured: ModelTelemetry | None = None
     desired: int | None = None
     experience: Experience | None = None
-    excluded: frozenset[Digest] = frozenset()
+    excluded: frozenset[Digest] = NONE_EXCLUDED
     running: int | None = field(init=False)
     pace: Pace | None = field(init=False)
+    allowed: Sequence[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "running", self._find_running())
-        pace = None if self.measured is None else pace_of(self.measured)
+        measured = self.measured
+        running = None if measured is None else _running(self.ladder, measured)
+        object.__setattr__(self, "running", running)
+        pace = None if measured is None else pace_of(measured)
         object.__setattr__(self, "pace", pace)
-
-    def _find_running(self) -> int | None:
-        measured, levels = self.measured, self.ladder.levels
-        if measured is None:
-            return None
-        if measured.level < len(levels) and levels[measured.level].digest == measured.digest:
-            return measured.level
-        return next((each.level for each in levels if each.digest == measured.digest), None)
-
-    def allowed_levels(self) -> tuple[int, ...]:
-        """List the levels that may be chosen, widest first; never none."""
-        floor, levels = self.policy.accuracy_floor, self.ladder.levels
-        if floor is None and not self.excluded:
-            return tuple(range(len(levels)))
-        accurate = [each for each in levels if each.accuracy.value >= (floor or 0.0)]
-        accurate = accurate or [levels[0]]  # nothing is good enough: the best there is
-        accepted = [each.level for each in accurate if each.digest not in self.excluded]
-        return tuple(accepted or [each.level for each in accurate])
+        allowed = _allowed(self.ladder, self.policy.accuracy_floor, self.excluded)
+        object.__setattr__(self, "allowed", allowed)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+def _running(ladder: Ladder, measured: ModelTelemetry) -> int | None:
+    levels = ladder.levels
+    if measured.level < len(levels) and levels[measured.level].digest == measured.digest:
+        return measured.level
+    return next((each.level for each in levels if each.digest == measured.digest), None)
+
+
+def _allowed(ladder: Ladder, floor: float | None, excluded: frozenset[Digest]) -> Sequence[int]:
+    levels = ladder.levels
+    if floor is None and not excluded:
+        return range(len(levels))
+    accurate = [each for each in levels if each.accuracy.value >= (floor or 0.0)]
+    accurate = accurate or [levels[0]]  # nothing is good enough: the best there is
+    accepted = [each.level for each in accurate if each.digest not in excluded]
+    return accepted or [each.level for each in accurate]
+
+
+class Situation(NamedTuple):
     """One device, now.
 
     Attributes:
@@ -69,10 +77,10 @@ class Situation:
     """
 
     tasks: Sequence[Task]
-    resources: Resources = field(default_factory=Resources)
+    resources: Resources = UNKNOWN
     period_s: float = 10.0
     cores: int = 1
-    beliefs: Beliefs = field(default_factory=Beliefs)
+    beliefs: Beliefs = NO_BELIEFS
     fingerprint: str = ""
     minute_of_day: int = 0
 

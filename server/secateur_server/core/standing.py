@@ -11,7 +11,7 @@ takes by chance is left out first (`pace`).
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from secateur_protocols.manifest import Ladder
 from secateur_server.core.beliefs import predict_cold
@@ -27,8 +27,7 @@ SURE_DEVIATIONS = 0.25
 untried that are only unsure; what is tried in vain is known afterwards."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Where one model stands.
 
     Attributes:
@@ -44,8 +43,7 @@ class Standing:
     better: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Exits:
+class Exits(NamedTuple):
     """Where one model may go, if it or what it shares with others cannot stay as it is.
 
     Attributes:
@@ -79,7 +77,7 @@ def stand(situation: Situation, task: Task) -> Standing:
         return _begin(situation, task)
     level = task.running if task.desired is None else task.desired
     if task.pace is None:
-        is_held = level in task.allowed_levels()
+        is_held = level in task.allowed
         return Standing(level, Cause.NO_ANSWERS) if is_held else _begin(situation, task)
     must_leave = _must_leave(situation, task, level, task.pace.now_ms)
     barrier = _barrier(situation, task, level)
@@ -89,7 +87,7 @@ def stand(situation: Situation, task: Task) -> Standing:
 
 def find_exits(situation: Situation, task: Task, standing: Standing) -> Exits:
     """Find where one model may go."""
-    level, allowed = standing.level, task.allowed_levels()
+    level, allowed = standing.level, task.allowed
     if standing.cause is Cause.PINNED:
         return Exits((level,), ((level, 0.0),))
     if standing.cause in HELD:
@@ -123,8 +121,8 @@ def most_accurate(ladder: Ladder, levels: Iterable[int]) -> int:
 
 
 def _begin(situation: Situation, task: Task) -> Standing:
-    allowed = task.allowed_levels()
-    if task.desired in allowed:
+    allowed = task.allowed
+    if task.desired is not None and task.desired in allowed:
         return Standing(task.desired, Cause.WAITING)
     likely = [level for level in allowed if _is_likely(situation, task, level)]
     if likely:
@@ -141,17 +139,18 @@ def _is_likely(situation: Situation, task: Task, level: int) -> bool:
 def _better(
     situation: Situation, task: Task, level: int, barrier: Cause | None
 ) -> tuple[int, ...]:
-    levels = task.ladder.levels
+    levels, free = task.ladder.levels, 1 - task.policy.headroom_ratio
     accuracy = levels[level].accuracy.value
-    found = []
-    for each in task.allowed_levels():
-        if levels[each].accuracy.value <= accuracy or (each < level and barrier is not None):
-            continue
-        if share_of_deadline(situation, task, each) > 1 - task.policy.headroom_ratio:
-            continue
-        if each > level or _is_steadily_in_time(situation, task, each):
-            found.append(each)
-    return tuple(found)
+    return tuple(
+        [
+            each
+            for each in task.allowed
+            if levels[each].accuracy.value > accuracy
+            and (each > level or barrier is None)
+            and share_of_deadline(situation, task, each) <= free
+            and (each > level or _is_steadily_in_time(situation, task, each))
+        ]
+    )
 
 
 def share_of_deadline(situation: Situation, task: Task, level: int) -> float:
@@ -217,7 +216,7 @@ def _is_wary(situation: Situation, task: Task) -> bool:
 
 
 def _must_leave(situation: Situation, task: Task, level: int, now_ms: float) -> Cause | None:
-    if level not in task.allowed_levels():
+    if level not in task.allowed:
         return Cause.NOT_ALLOWED
     if now_ms * math.exp(situation.predict(task, level).mean) > task.policy.deadline_ms:
         return Cause.DEADLINE
@@ -229,7 +228,7 @@ def _must_leave(situation: Situation, task: Task, level: int, now_ms: float) -> 
 def _widest_while_hot(task: Task, level: int) -> int:
     """Step one level down from where the device is; where it went by itself, follow it."""
     running = level if task.running is None else task.running
-    allowed = task.allowed_levels()
+    allowed = task.allowed
     goal = level + 1 if running == level else max(level, running)
     return min((each for each in allowed if each >= goal), default=max(allowed))
 

@@ -155,7 +155,7 @@ def replay(
             beliefs=learn_from(context.beliefs, before, state),
             minute_of_day=int(moment.at_s % DAY_S // MINUTE_S),
         )
-        told = replace(state, desired=_as_it_ran(moment.said.models, published))
+        told = state._replace(desired=_as_it_ran(moment.said.models, published))
         for policy, tally in zip(policies, tallies, strict=True):
             tally.note(name, plan(told, replace(context, policies=policy)).desired)
     changes = _changes(*tallies)

@@ -33,6 +33,7 @@ class Devices:
         self._recent_ms: list[tuple[float, ...]] = [()] * world.count
         self._held_back: dict[int, Telemetry] = {}
         self._switched = [0] * world.count
+        self._memory_bytes: list[int] = world.memory_bytes.astype(int).tolist()
         self._sequence = 0
         # Copied with a period's values: to make a message anew takes several times as long.
         self._measured = [_measure(self.ladder, each) for each in self.ladder.levels]
@@ -151,7 +152,7 @@ class Devices:
         temperature_c: float,
         throttled: bool,  # noqa: FBT001 - one of a device's sensors
     ) -> Telemetry:
-        manifest = self.running(number)
+        manifest = self.ladder.levels[self.levels[number]]
         period_s = self._world.scenario.period_s
         measured = _renew(
             self._measured[manifest.level],
@@ -163,7 +164,7 @@ class Devices:
                 "since_switch_s": (self._sequence - self._switched[number]) * period_s,
             },
         )
-        free = int(self._world.memory_bytes[number]) - (manifest.peak_memory_bytes or 0)
+        free = self._memory_bytes[number] - (manifest.peak_memory_bytes or 0)
         resources = _renew(
             NO_RESOURCES,
             {
@@ -187,8 +188,10 @@ def _renew(message: M, changes: Mapping[str, object]) -> M:
     As `model_copy` does, in a third of its time: a simulated day is millions of messages.
     """
     renewed = object.__new__(type(message))
-    object.__setattr__(renewed, "__dict__", {**message.__dict__, **changes})
-    object.__setattr__(renewed, "__pydantic_fields_set__", set(message.model_fields_set))
+    values = message.__dict__.copy()
+    values.update(changes)
+    object.__setattr__(renewed, "__dict__", values)
+    object.__setattr__(renewed, "__pydantic_fields_set__", message.__pydantic_fields_set__)
     object.__setattr__(renewed, "__pydantic_extra__", None)
     object.__setattr__(renewed, "__pydantic_private__", None)
     return renewed
