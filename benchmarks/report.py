@@ -136,7 +136,7 @@ CLAIMS = (
     Claim(
         "peer_pruning",
         "untrained_gain_points",
-        "accuracy above the best of Torch-Pruning at half the MACs, as pruned, points",
+        "accuracy above the best of Torch-Pruning at the same MACs, as pruned, points",
     ),
     Claim("peer_pruning", "trained_gain_points", "the same, both trained alike, points"),
     Claim("peer_pruning", "latency_over_peer", "latency over that peer's"),
@@ -311,6 +311,7 @@ def main() -> int:
             failed = True
             sys.stderr.write(f"{name}: {error}\n")
             continue
+        kept = json.loads(RAW.read_text()) if RAW.exists() else {}  # others may have written
         if not is_quick or name not in kept or kept[name]["quick"]:
             kept[name] = found
         RAW.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")

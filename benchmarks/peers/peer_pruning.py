@@ -6,8 +6,10 @@ The network is MLPerf Tiny's ResNet-8 in float32, the data CIFAR-10. All start f
 weights, have the same images and the same number of training steps of 64 images, and are
 judged by the same engine on the same test images, dense and pruned in turns:
 
-    secateur            ``network`` to the MACs, by the first 512 images, no label looked at
-    torch-pruning       global pruning to the same MACs, by three importances
+    secateur            ``network`` to half the MACs, by the first 512 images, no label looked
+                        at; what is trained after may come out narrower
+    torch-pruning       global pruning to the MACs that Secateur's came to, once for what is
+                        pruned only and once for what is trained, by three importances
     tf-mot              zeros by magnitude while training, to the same share of zeros as
                         ``secateur prune --method magnitude``
 
@@ -206,14 +208,16 @@ def artifacts(bench: Bench) -> dict[str, tuple[bytes, Row]]:
     row["prune_s"] -= row["train_s"]
     found["secateur, trained"] = content, row
     for name in IMPORTANCES:
-        print(f"torch-pruning {name} ...", flush=True)
-        told = f / "weights.npz", f / "train.npz", f / f"tp-{name}", name, MACS, steps
-        row = run_side("side_torch_pruning.py", python, *told)
-        found[f"torch-pruning {name}"] = (
-            rebuild(f / f"tp-{name}-pruned.npz"),
-            {**row, "train_s": 0.0},
-        )
-        found[f"torch-pruning {name}, trained"] = rebuild(f / f"tp-{name}-trained.npz"), row
+        for like, trained_for in (("secateur", "0"), ("secateur, trained", steps)):
+            print(f"torch-pruning {name}, {trained_for} steps ...", flush=True)
+            out = f / f"{name}-{trained_for}.npz"
+            told = f / "weights.npz", f / "train.npz", out, name
+            share = macs_of(found[like][0]) / macs_of(found["dense"][0])
+            row = run_side("side_torch_pruning.py", python, *told, share, trained_for)
+            found[like.replace("secateur", f"torch-pruning {name}")] = (
+                rebuild(out),
+                row,
+            )
     print("zeros ...", flush=True)
     zeros = ("--method", "magnitude", "--sparsity", str(SPARSITY))
     found["secateur zeros"] = secateur(bench, "zeros", *zeros)
@@ -234,8 +238,7 @@ def measure(bench: Bench, found: dict[str, tuple[bytes, Row]], rounds: int) -> d
     for _ in range(rounds):
         for name, model in models.items():
             times[name] += [timed(model, x[0]) for _ in range(BLOCK)]
-    graphs = {name: read_graph(Source(Path(name), c).tree()) for name, (c, _) in found.items()}
-    macs = {name: total_macs(graph) for name, graph in graphs.items()}
+    macs = {name: macs_of(content) for name, (content, _) in found.items()}
     median = {name: float(np.median(each)) for name, each in times.items()}
     packed = {name: len(gzip.compress(content)) for name, (content, _) in found.items()}
     return {
@@ -248,6 +251,11 @@ def measure(bench: Bench, found: dict[str, tuple[bytes, Row]], rounds: int) -> d
         }
         for name, (_, row) in found.items()
     }
+
+
+def macs_of(content: bytes) -> int:
+    """Count the multiply-accumulates of an artifact."""
+    return total_macs(read_graph(Source(Path("pruned"), content).tree()))
 
 
 def timed(model: LoadedModel, image: Any) -> float:  # noqa: ANN401 - an array

@@ -3,8 +3,8 @@
     side_torch_pruning.py WEIGHTS.npz DATA.npz OUT IMPORTANCE MACS_RATIO STEPS
 
 Rebuilds ResNet-8 from the weights of the ``.tflite`` file, prunes it by one of Torch-Pruning's
-importances until the MACs are down, writes its weights, fine-tunes it with labels, and writes
-them again. The last line is one JSON object.
+importances until the MACs are down, fine-tunes it with labels for so many steps, and writes
+its weights to ``OUT``. The last line is one JSON object.
 """
 
 import json
@@ -23,7 +23,7 @@ PEAK_STEP = 1e-3
 GRADIENT_IMAGES = {"magnitude": 0, "taylor": 256, "hessian": 48}
 """Labelled images for gradients, each time before channels leave. The last takes them one by
 one, which is slow."""
-STEPS_TO_LIMIT = 30
+STEPS_TO_LIMIT = 60
 """In so many equal steps the pruner would come to `LIMIT`."""
 LIMIT = 0.9
 
@@ -151,7 +151,7 @@ def peak_mb() -> float:
 
 
 def main() -> None:
-    """Prune, write, fine-tune, write."""
+    """Prune, fine-tune, write."""
     weights, data, out, name, ratio, steps = sys.argv[1:]
     torch.manual_seed(0)
     torch.set_num_threads(2)
@@ -165,11 +165,11 @@ def main() -> None:
     began_s = time.monotonic()
     prune(model, name, float(ratio), x, y)
     prune_s = time.monotonic() - began_s
-    np.savez(f"{out}-pruned.npz", **model.weights())
     began_s = time.monotonic()
-    fine_tune(model, x, y, int(steps))
+    if int(steps):
+        fine_tune(model, x, y, int(steps))
     train_s = time.monotonic() - began_s
-    np.savez(f"{out}-trained.npz", **model.weights())
+    np.savez(out, **model.weights())
     print(
         json.dumps(
             {
