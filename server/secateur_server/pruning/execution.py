@@ -2,7 +2,9 @@
 
 The engine itself computes: whatever it can run, pruning can see the inputs of, with the
 engine's own padding, rounding and order of summation. One sample at a time and in the
-stored shapes, so that no operator has to know of a batch; threads share the samples.
+stored shapes, so that no operator has to know of a batch, but for those that surely do not
+care: small ones, called a sample at a time, spend their time on being called. Threads share
+the samples.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +23,14 @@ Values = npt.NDArray[Any]
 
 _RELABELLING = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS"}
 """What only gives the same elements in the same order another shape."""
+
+_SAMPLEWISE = {"CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D", "ADD", "MUL"}
+"""What treats each index of the first of four axes alike, whatever its constants are."""
+
+IMAGE_RANK = 4
+
+BATCH, BATCH_BYTES = 8, 2**20
+"""Most samples of a batch, and most bytes that it reads or makes: it stays in the cache."""
 
 
 class Frontier:
@@ -71,13 +81,27 @@ def run_operator(
         return [arrays[0].reshape(len(arrays[0]), *shape)]
     try:
         model = build_alone(graph, operator, in_float)
-        outputs = _invoke(model, arrays, [graph.tensors[k].shape for k in operator.outputs])
+        outputs = _invoke(
+            model,
+            arrays,
+            [graph.tensors[k].shape for k in operator.outputs],
+            batch=_batch(graph, operator),
+        )
     except (CannotRunError, ValueError, RuntimeError, TypeError):
         return nothing
     return [
         _clip(graph.tensors[k], output)
         for k, output in zip(operator.outputs, outputs, strict=True)
     ]
+
+
+def _batch(graph: Graph, operator: Operator) -> int:
+    """Say how many samples the engine may be given at once."""
+    tensors = [graph.tensors[k] for k in (*graph.computed(operator), *operator.outputs)]
+    are_samples = all(len(each.shape) == IMAGE_RANK and each.shape[0] == 1 for each in tensors)
+    if operator.kind not in _SAMPLEWISE or not are_samples:
+        return 1
+    return min(BATCH, max(1, BATCH_BYTES // max(1, *map(_bytes, tensors))))
 
 
 def live_bytes(graph: Graph) -> int:
@@ -108,36 +132,50 @@ def _clip(tensor: Tensor, values: Values) -> Values:
 
 
 def _invoke(
-    model: bytes, arrays: Sequence[Values], shapes: Sequence[tuple[int, ...]]
+    model: bytes,
+    arrays: Sequence[Values],
+    shapes: Sequence[tuple[int, ...]],
+    *,
+    batch: int,
 ) -> list[Values]:
     count = len(arrays[0])
     parts = np.array_split(np.arange(count), min(WORKERS, count))
-    engines = [Interpreter(model_content=model, num_threads=1) for _ in parts]
-    for engine in engines:
-        engine.allocate_tensors()
+    batch = min(batch, *map(len, parts))
+    engines = [_engine(model, batch) for _ in parts]
     made = [each["dtype"] for each in engines[0].get_output_details()]
     results = [
         np.empty((count, *shape), dtype) for shape, dtype in zip(shapes, made, strict=True)
     ]
     jobs = zip(engines, parts, strict=True)
-    list(share(lambda job: _invoke_part(job[0], job[1], arrays, results), jobs))
+    list(share(lambda job: _invoke_part(*job, batch, arrays, results), jobs))
     return results
 
 
+def _engine(model: bytes, batch: int) -> Any:  # noqa: ANN401 - the engine has no types
+    engine = Interpreter(model_content=model, num_threads=1)
+    if batch > 1:
+        for each in engine.get_input_details():
+            engine.resize_tensor_input(each["index"], (batch, *each["shape"][1:]))
+    engine.allocate_tensors()
+    return engine
+
+
 def _invoke_part(
-    engine: Any,  # noqa: ANN401 - the engine has no types
+    engine: Any,  # noqa: ANN401 - as above
     part: npt.NDArray[np.intp],
+    batch: int,
     arrays: Sequence[Values],
     results: Sequence[Values],
 ) -> None:
-    feeds = [each["index"] for each in engine.get_input_details()]
+    feeds = engine.get_input_details()
     made = [each["index"] for each in engine.get_output_details()]
-    for k in part.tolist():
+    first, last = int(part[0]), int(part[-1]) + 1 - batch
+    for k in (*range(first, last, batch), last):  # the last batch may overlap the one before
         for feed, array in zip(feeds, arrays, strict=True):
-            engine.set_tensor(feed, array[k])
+            engine.set_tensor(feed["index"], array[k : k + batch].reshape(feed["shape"]))
         engine.invoke()
         for index, result in zip(made, results, strict=True):
-            result[k] = engine.get_tensor(index)
+            result[k : k + batch] = engine.get_tensor(index).reshape(batch, *result.shape[1:])
 
 
 def as_reals(tensor: Tensor, x: npt.NDArray[Any]) -> Array:
