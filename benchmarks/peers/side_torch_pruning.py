@@ -1,10 +1,11 @@
 """The part of `peer_pruning.py` for Torch-Pruning's environment; nothing of ours is there.
 
-    side_torch_pruning.py WEIGHTS.npz DATA.npz OUT IMPORTANCE MACS_RATIO STEPS
+    side_torch_pruning.py WEIGHTS.npz DATA.npz IMPORTANCE CUTS OUT MACS_RATIO STEPS [OUT ...]
 
 Rebuilds ResNet-8 from the weights of the ``.tflite`` file, prunes it by one of Torch-Pruning's
 importances until the MACs are down, fine-tunes it with labels for so many steps, and writes
-its weights to ``OUT``. The last line is one JSON object.
+its weights to ``OUT``; the same for each further three arguments. The last line is one JSON
+array with an object for each.
 """
 
 import json
@@ -23,9 +24,8 @@ PEAK_STEP = 1e-3
 GRADIENT_IMAGES = {"magnitude": 0, "taylor": 256, "hessian": 48}
 """Labelled images for gradients, each time before channels leave. The last takes them one by
 one, which is slow."""
-STEPS_TO_LIMIT = 60
-"""In so many equal steps the pruner would come to `LIMIT`."""
 LIMIT = 0.9
+"""In ``CUTS`` equal steps the pruner would come to this share of all channels."""
 
 
 class ResNet8(nn.Module):
@@ -102,7 +102,7 @@ def accumulate(model: nn.Module, name: str, importance: object, x, y) -> None:
         importance.accumulate_grad(model)
 
 
-def prune(model: nn.Module, name: str, ratio: float, x, y) -> None:
+def prune(model: nn.Module, name: str, cuts: int, ratio: float, x, y) -> None:
     """Take channels out, over the whole network, until few enough MACs are left."""
     wanted = ratio * macs(model)
     importance = IMPORTANCES[name]()
@@ -113,11 +113,11 @@ def prune(model: nn.Module, name: str, ratio: float, x, y) -> None:
         global_pruning=True,
         pruning_ratio=LIMIT,
         max_pruning_ratio=LIMIT,
-        iterative_steps=STEPS_TO_LIMIT,
+        iterative_steps=cuts,
         ignored_layers=[model.head],
     )
     rng = np.random.default_rng(0)
-    for _ in range(STEPS_TO_LIMIT):
+    for _ in range(cuts):
         if macs(model) <= wanted:
             return
         rows = torch.tensor(rng.choice(len(y), GRADIENT_IMAGES[name], replace=False))
@@ -150,11 +150,10 @@ def peak_mb() -> float:
     return int(line.split()[1]) / 1e3
 
 
-def main() -> None:
+def produce(weights: str, data: str, name: str, cuts: int, told: list[str]) -> dict[str, float]:
     """Prune, fine-tune, write."""
-    weights, data, out, name, ratio, steps = sys.argv[1:]
+    out, ratio, steps = told[0], float(told[1]), int(told[2])
     torch.manual_seed(0)
-    torch.set_num_threads(2)
     with np.load(weights) as arrays:
         model = ResNet8(dict(arrays))
     with np.load(data) as arrays:
@@ -163,23 +162,27 @@ def main() -> None:
     with torch.no_grad():
         dense = float((model(x[:500]).argmax(1) == y[:500]).float().mean())
     began_s = time.monotonic()
-    prune(model, name, float(ratio), x, y)
+    prune(model, name, cuts, ratio, x, y)
     prune_s = time.monotonic() - began_s
     began_s = time.monotonic()
-    if int(steps):
-        fine_tune(model, x, y, int(steps))
+    if steps:
+        fine_tune(model, x, y, steps)
     train_s = time.monotonic() - began_s
     np.savez(out, **model.weights())
-    print(
-        json.dumps(
-            {
-                "dense_accuracy_on_training_images": dense,
-                "prune_s": prune_s,
-                "train_s": train_s,
-                "peak_mb": peak_mb(),
-            }
-        )
-    )
+    return {
+        "dense_accuracy_on_training_images": dense,
+        "prune_s": prune_s,
+        "train_s": train_s,
+        "peak_mb": peak_mb(),
+    }
+
+
+def main() -> None:
+    """Do what is asked for, one after the other."""
+    weights, data, name, cuts, *told = sys.argv[1:]
+    torch.set_num_threads(2)
+    each = [told[k : k + 3] for k in range(0, len(told), 3)]
+    print(json.dumps([produce(weights, data, name, int(cuts), some) for some in each]))
 
 
 if __name__ == "__main__":
