@@ -41,6 +41,9 @@ THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9)
 MOST_SWITCHES_PER_HOUR = 2.0
 """The goal; a rule that switches more often is no alternative."""
 
+LABELS = {"planner": (0, 20, "middle"), "(d)": (-8, -6, "end")}
+"""Where labels stand that would lie on each other: planner, oracle and rule come close."""
+
 
 def main() -> None:
     """Play everything and compare."""
@@ -166,10 +169,11 @@ def plot(rows: dict[str, Tally], greedy: dict[float, Tally], path: Path) -> None
     parts.append(f'<polyline points="{frontier}" fill="none" stroke="#999"/>')
     for name, tally in rows.items():
         x, y = place(tally)
+        dx, dy, anchor = LABELS.get(name.split()[0], (8, -6, "start"))
         colour = {"planner": "#c22", "(e) oracle": "#2a2"}.get(name, "#36c")
         parts.append(
             f'<circle cx="{x}" cy="{y}" r="5" fill="{colour}"/>'
-            f'<text x="{x + 8}" y="{y - 6}">{name}</text>'
+            f'<text x="{x + dx}" y="{y + dy}" text-anchor="{anchor}">{name}</text>'
         )
     parts += [
         f'<text x="{width / 2}" y="{height - 14}" text-anchor="middle">late inferences</text>',
