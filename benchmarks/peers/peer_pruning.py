@@ -62,7 +62,7 @@ TENSORFLOW = (
 )
 IMPORTANCES = ("magnitude", "taylor", "hessian")
 MACS, SPARSITY = 0.5, 0.7
-STEPS, QUICK_STEPS = 300, 3
+STEPS, QUICK_STEPS = 1000, 3
 CUTS, QUICK_CUTS = 60, 8
 """In so many steps peers would take out nine tenths of all channels; they stop on the way."""
 CALIBRATION, QUICK_CALIBRATION = 512, 64

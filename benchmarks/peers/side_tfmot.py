@@ -22,6 +22,8 @@ import tensorflow_model_optimization as tfmot
 
 BATCH = 64
 PEAK_STEP = 1e-3
+BRIGHTEST = 255.0
+"""Of a pixel. With images of 0 to 255 the steps of Adam are too long for the first layer."""
 keras = tf.keras
 
 
@@ -57,6 +59,13 @@ def build(weights: dict[str, np.ndarray]) -> "keras.Model":
     return keras.Model(inputs, outputs)
 
 
+def brighten(model: "keras.Model", times: float) -> None:
+    """Let the first layer take images that are so many times darker."""
+    layer = next(each for each in model.layers if each.name.endswith("conv0"))
+    weights, bias = layer.get_weights()
+    layer.set_weights([weights * times, bias])
+
+
 def batches(x: np.ndarray, y: np.ndarray, steps: int):
     """Give moved and mirrored images, batch by batch."""
     rng = np.random.default_rng(1)
@@ -67,7 +76,7 @@ def batches(x: np.ndarray, y: np.ndarray, steps: int):
         images = images[:, top : top + 32, left : left + 32].astype(np.float32)
         mirrored = rng.random(BATCH) < 0.5
         images[mirrored] = images[mirrored][:, :, ::-1]
-        yield images, y[rows]
+        yield images / BRIGHTEST, y[rows]
 
 
 def peak_mb() -> float:
@@ -85,6 +94,7 @@ def main() -> None:
     keras.utils.set_random_seed(0)
     with np.load(weights) as arrays:
         model = build(dict(arrays))
+    brighten(model, BRIGHTEST)
     with np.load(data) as arrays:
         x, y = arrays["x"], arrays["y"]
     began_s = time.monotonic()
@@ -103,6 +113,7 @@ def main() -> None:
     update = tfmot.sparsity.keras.UpdatePruningStep()
     pruned.fit(batches(x, y, steps), steps_per_epoch=steps, callbacks=[update], verbose=0)
     stripped = tfmot.sparsity.keras.strip_pruning(pruned)
+    brighten(stripped, 1 / BRIGHTEST)
     train_s = time.monotonic() - began_s
     signature = tf.function(stripped).get_concrete_function(
         tf.TensorSpec((1, 32, 32, 3), tf.float32)

@@ -20,7 +20,9 @@ import torch_pruning as tp
 from torch import nn
 
 BATCH = 64
-PEAK_STEP = 1e-3
+PEAK_STEP = 3e-3
+BRIGHTEST = 255.0
+"""Of a pixel. With images of 0 to 255 the steps of Adam are too long for the first layer."""
 GRADIENT_IMAGES = {"magnitude": 0, "taylor": 256, "hessian": 48}
 """Labelled images for gradients, each time before channels leave. The last takes them one by
 one, which is slow."""
@@ -40,6 +42,7 @@ class ResNet8(nn.Module):
             conv = nn.Conv2d(held.shape[1], held.shape[0], held.shape[2], stride)
             conv.weight.data, conv.bias.data = held, torch.tensor(weights[f"b{k}"])
             self.layers.append(conv)
+        self.layers[0].weight.data *= BRIGHTEST  # images are trained on in 0 to 1
         head = weights["w9"]
         self.head = nn.Linear(head.shape[1], head.shape[0])
         self.head.weight.data = torch.tensor(head)
@@ -67,6 +70,7 @@ class ResNet8(nn.Module):
         for k, layer in enumerate(self.layers):
             found[f"w{k}"] = layer.weight.detach().permute(0, 2, 3, 1).contiguous().numpy()
             found[f"b{k}"] = layer.bias.detach().numpy()
+        found["w0"] = found["w0"] / BRIGHTEST
         found["w9"], found["b9"] = (
             self.head.weight.detach().numpy(),
             self.head.bias.detach().numpy(),
@@ -157,7 +161,7 @@ def produce(weights: str, data: str, name: str, cuts: int, told: list[str]) -> d
     with np.load(weights) as arrays:
         model = ResNet8(dict(arrays))
     with np.load(data) as arrays:
-        x = torch.tensor(arrays["x"]).permute(0, 3, 1, 2).float()
+        x = torch.tensor(arrays["x"]).permute(0, 3, 1, 2).float() / BRIGHTEST
         y = torch.tensor(arrays["y"])
     with torch.no_grad():
         dense = float((model(x[:500]).argmax(1) == y[:500]).float().mean())
