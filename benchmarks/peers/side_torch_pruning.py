@@ -21,6 +21,7 @@ from torch import nn
 
 BATCH = 64
 PEAK_STEP = 3e-3
+"""Of 0.0003, 0.001, 0.003 and 0.01 what served the best of the importances best."""
 BRIGHTEST = 255.0
 """Of a pixel. With images of 0 to 255 the steps of Adam are too long for the first layer."""
 GRADIENT_IMAGES = {"magnitude": 0, "taylor": 256, "hessian": 48}
