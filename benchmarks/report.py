@@ -314,7 +314,8 @@ def main() -> int:
         kept = json.loads(RAW.read_text()) if RAW.exists() else {}  # others may have written
         if not is_quick or name not in kept or kept[name]["quick"]:
             kept[name] = found
-        RAW.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+        # Scripts by name; what they found in their own order, as the page shows it.
+        RAW.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
         PAGE.write_text(page(kept), encoding="utf-8")
         print(f"{name}: {found['took_s']} s", flush=True)
     print(json.dumps({name: entry["found"] for name, entry in kept.items()}))
