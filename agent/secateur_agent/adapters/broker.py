@@ -254,8 +254,6 @@ class Broker:
 
 
 def _draw_delays(client: mqtt.Client) -> None:
-    first_s, last_s = (
-        SystemRandom().uniform(*FIRST_DELAY_S),
-        SystemRandom().uniform(*LAST_DELAY_S),
-    )
+    draw = SystemRandom().uniform
+    first_s, last_s = draw(*FIRST_DELAY_S), draw(*LAST_DELAY_S)
     client.reconnect_delay_set(min_delay=first_s, max_delay=last_s)  # type: ignore[arg-type] # any number works

@@ -82,17 +82,7 @@ def _hear_telemetry(state: DeviceState, said: Telemetry) -> DeviceState:
         )
         if after is not None:
             experiences[measured.model] = after
-    return DeviceState(
-        device=state.device,
-        presence=state.presence,
-        info=state.info,
-        telemetry=said,
-        reported=state.reported,
-        desired=state.desired,
-        experiences=experiences,
-        fingerprint=state.fingerprint,
-        labels=state.labels,
-    )
+    return state._replace(telemetry=said, experiences=experiences)
 
 
 def learn_from(beliefs: Beliefs, before: DeviceState, after: DeviceState) -> Beliefs:

@@ -57,7 +57,7 @@ class Devices:
                 machine="simulated",
                 cpu_model=hardware_class,
                 cores=1,
-                memory_bytes=int(world.memory_bytes[number]),
+                memory_bytes=self._memory_bytes[number],
                 hardware_class=hardware_class,
                 simulated=True,
             ),
@@ -152,7 +152,7 @@ class Devices:
         temperature_c: float,
         throttled: bool,  # noqa: FBT001 - one of a device's sensors
     ) -> Telemetry:
-        manifest = self.ladder.levels[self.levels[number]]
+        manifest = self.running(number)
         period_s = self._world.scenario.period_s
         measured = _renew(
             self._measured[manifest.level],
