@@ -1,4 +1,4 @@
-"""Stand in for a microphone and its front end: write frames to standard output, for ever.
+"""Stand in for a microphone and `listen.py`: write frames to standard output, for ever.
 
     microphone.py FRAMES.npy [--rate-hz 20]
 
