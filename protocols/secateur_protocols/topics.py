@@ -25,8 +25,8 @@ never begins with an underscore.
 """
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from secateur_protocols.errors import MalformedTopicError
 from secateur_protocols.ids import NAME_PATTERN
@@ -60,8 +60,7 @@ QOS = {leaf: 0 if leaf in {Leaf.TELEMETRY, Leaf.OTA_PROGRESS} else 1 for leaf in
 """0: the next one makes up for a lost one. 1: every one counts. QoS 2 is not used."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceTopic:
+class DeviceTopic(NamedTuple):
     """One leaf of one device, taken apart."""
 
     site: str
@@ -69,7 +68,9 @@ class DeviceTopic:
     leaf: Leaf
 
 
-_NAME = re.compile(NAME_PATTERN.replace("$", r"\Z"))
+_LEAVES = {str(leaf): leaf for leaf in Leaf}
+_NAME = NAME_PATTERN.removeprefix("^").removesuffix("$")
+_TOPIC = re.compile(rf"{ROOT}/({_NAME})/({_NAME})/({'|'.join(_LEAVES)})\Z")
 
 
 def device_topic(site: str, device: str, leaf: Leaf) -> str:
@@ -83,16 +84,11 @@ def parse_device_topic(topic: str) -> DeviceTopic:
     Raises:
         MalformedTopicError: Another tree, another version, a name outside the grammar.
     """
-    parts = topic.split("/", 4)
-    if len(parts) != 5 or f"{parts[0]}/{parts[1]}" != ROOT:  # noqa: PLR2004 - the tree's depth
+    found = _TOPIC.match(topic)
+    if found is None:
         raise MalformedTopicError(topic)
-    _, _, site, device, leaf = parts
-    if not (_NAME.match(site) and _NAME.match(device)):
-        raise MalformedTopicError(topic)
-    try:
-        return DeviceTopic(site, device, Leaf(leaf))
-    except ValueError:
-        raise MalformedTopicError(topic) from None
+    site, device, leaf = found.groups()
+    return DeviceTopic(site, device, _LEAVES[leaf])
 
 
 def result_topic(site: str, device: str, model: str) -> str:

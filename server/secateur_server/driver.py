@@ -98,6 +98,7 @@ class Driver:
         )
         self._happenings: deque[Received | Opened] = deque()
         self._is_over = False
+        self._request_topic = control_request(site)
         self._next_look_s = 0.0
         self._hears_all = False
         self._status = StatusLine(site, self.replicas.name)
@@ -217,7 +218,7 @@ class Driver:
         ]
         telemetry = self.replicas.telemetry_filter(device_topic(self.site, ANY, Leaf.TELEMETRY))
         filters.append(Subscription(telemetry, QOS[Leaf.TELEMETRY]))
-        filters.append(Subscription(control_request(self.site)))
+        filters.append(Subscription(self._request_topic))
         if self.replicas.are_several:
             filters.append(Subscription(device_topic(self.site, ANY, Leaf.DESIRED)))
         return filters
@@ -233,7 +234,7 @@ class Driver:
     def _take(self, happening: Received | Opened) -> None:
         if isinstance(happening, Opened):
             self._introduce()
-        elif happening.topic == control_request(self.site):
+        elif happening.topic == self._request_topic:
             self._requests.take(self, happening.payload)
         else:
             self._hear(happening)
@@ -273,6 +274,8 @@ class Driver:
             self.coordination.hear(topic.device, topic.leaf, said)
 
     def _takes_telemetry(self, device: str) -> bool:
+        if not self.replicas.are_several:
+            return True
         is_watched = self.coordination.rollouts.watches(device)
         return is_watched or self.replicas.takes_telemetry(device)
 

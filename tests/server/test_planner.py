@@ -114,7 +114,9 @@ def is_late(situation: Situation, task: Task, level: int, *, surely: bool) -> bo
     if surely:
         log_ratio = situation.predict(task, level).mean
         return task.pace.now_ms * math.exp(log_ratio) > task.policy.deadline_ms
-    return share_of_deadline(situation, task, level) > 1 - task.policy.headroom_ratio
+    return (
+        share_of_deadline(task, situation.predict(task, level)) > 1 - task.policy.headroom_ratio
+    )
 
 
 @given(situations)

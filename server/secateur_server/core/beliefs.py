@@ -16,7 +16,7 @@ Rule W12: of like devices the median counts, one voice per device, and only with
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from statistics import median
@@ -95,6 +95,10 @@ class Beliefs:
     """What is known of each kind of hardware: a fold over devices' experiences."""
 
     voices: Mapping[Subject, Voices] = field(default_factory=dict)
+    # Each message asks, and the answer is the same until somebody says something new.
+    _steps: dict[tuple[str, int, int], tuple[Ladder, Sequence[Estimate]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def of_artifact(self, fingerprint: str, digest: Digest) -> Estimate | None:
         """Estimate ln(p95 in ms) of an artifact on this hardware."""
@@ -110,6 +114,30 @@ class Beliefs:
         if back is None or back.estimate is None:
             return None
         return Estimate(-back.estimate.mean, back.estimate.deviation)
+
+    def steps_from(self, fingerprint: str, ladder: Ladder, running: int) -> Sequence[Estimate]:
+        """Estimate ln(latency at each level / latency at ``running``) on this hardware.
+
+        Where like devices do not say, the ladder's reference does.
+        """
+        key = (fingerprint, id(ladder), running)
+        found = self._steps.get(key)
+        if found is None:
+            if len(self._steps) >= MAX_SUBJECTS:
+                self._steps.clear()
+            # The ladder is kept, so that no other can have its id.
+            found = self._steps[key] = (ladder, self._find_steps(fingerprint, ladder, running))
+        return found[1]
+
+    def _find_steps(self, fingerprint: str, ladder: Ladder, running: int) -> Sequence[Estimate]:
+        begin = ladder.levels[running].digest
+        return [
+            SAME
+            if each.level == running
+            else self.of_step(fingerprint, (begin, each.digest))
+            or reference_step(ladder, running, each.level)
+            for each in ladder.levels
+        ]
 
 
 @lru_cache(maxsize=4096)
@@ -143,39 +171,31 @@ def learn(
     Returns:
         The same beliefs where it says nothing new.
     """
-    said: dict[Subject, float] = {}
-    if after.is_settled and (before is None or not before.is_settled or _moved(before, after)):
-        said[fingerprint, after.digest] = math.log(after.typical_ms)
+    changed: dict[Subject, Voices] = {}
+
+    def say(subject: Subject, value: float) -> None:
+        voices = _heard(beliefs.voices.get(subject), device, value)
+        if voices is not None:
+            changed[subject] = voices
+
+    if after.is_settled:
+        say((fingerprint, after.digest), math.log(after.typical_ms))
     if before is None or before.compared is not after.compared:
         for step, compared in after.compared.items():
-            said[fingerprint, *step] = compared.log_ratio
-    changed = {
-        subject: voices
-        for subject, value in said.items()
-        if (voices := _heard(beliefs, subject, device, value)) is not None
-    }
+            say((fingerprint, *step), compared.log_ratio)
     if not changed or len(beliefs.voices) + len(changed) > MAX_SUBJECTS:
         return beliefs
     return replace(beliefs, voices={**beliefs.voices, **changed})
 
 
-def _moved(before: Experience, after: Experience) -> bool:
-    if before.digest != after.digest:
-        return True
-    # Coarse steps of log latency: most periods cross none.
-    return round(math.log(before.typical_ms) / WORTH_SAYING) != round(
-        math.log(after.typical_ms) / WORTH_SAYING
-    )
-
-
-def _heard(beliefs: Beliefs, subject: Subject, device: str, value: float) -> Voices | None:
-    voices = beliefs.voices.get(subject)
-    by_device = {} if voices is None else voices.by_device
-    if device in by_device and abs(by_device[device] - value) < WORTH_SAYING:
-        return None
-    if voices is not None and device not in by_device and voices.shuts_out(device):
-        return None
-    kept = {**by_device, device: value}
+def _heard(voices: Voices | None, device: str, value: float) -> Voices | None:
+    """Count a device's voice anew; ``None``: it says nothing new, or is not heard."""
+    kept = {device: value}
+    if voices is not None:
+        said = voices.by_device.get(device)
+        if voices.shuts_out(device) if said is None else abs(said - value) < WORTH_SAYING:
+            return None
+        kept = {**voices.by_device, device: value}
     if len(kept) > MAX_VOICES:
         del kept[max(kept, key=lot_of)]
     last_lot = max(map(lot_of, kept)) if len(kept) == MAX_VOICES else None
@@ -191,22 +211,23 @@ def _agree(values: list[float]) -> Estimate | None:
     return Estimate(middle, max(LEAST_DEVIATION, spread) * (1 + 1 / len(values)))
 
 
-def predict_step(
+def predict_steps(
     beliefs: Beliefs,
     fingerprint: str,
     experience: Experience | None,
     ladder: Ladder,
-    *,
     running: int,
-    level: int,
-) -> Estimate:
-    """Predict ln(latency at ``level`` / latency at ``running``) on one device."""
-    if level == running:
-        return SAME
-    step = (ladder.levels[running].digest, ladder.levels[level].digest)
-    known = beliefs.of_step(fingerprint, step) or reference_step(ladder, running, level)
-    own = _own(experience, step)
-    return known if own is None else _combine(known, own)
+) -> Sequence[Estimate]:
+    """Predict ln(latency at each level / latency at ``running``) on one device."""
+    known = beliefs.steps_from(fingerprint, ladder, running)
+    if experience is None or not experience.compared:
+        return known
+    begin = ladder.levels[running].digest
+    own = [_own(experience, (begin, each.digest)) for each in ladder.levels]
+    return [
+        there if mine is None else _combine(there, mine)
+        for there, mine in zip(known, own, strict=True)
+    ]
 
 
 @lru_cache(maxsize=8192)
@@ -224,9 +245,7 @@ def reference_step(ladder: Ladder, running: int, level: int) -> Estimate:
     )
 
 
-def _own(experience: Experience | None, step: Step) -> Estimate | None:
-    if experience is None or not experience.compared:
-        return None
+def _own(experience: Experience, step: Step) -> Estimate | None:
     compared, sign = experience.compared.get(step), 1.0
     if compared is None:
         compared, sign = experience.compared.get((step[1], step[0])), -1.0
@@ -258,10 +277,6 @@ def predict_cold(
         Estimate(known.mean + step.mean, math.hypot(known.deviation, step.deviation))
         for manifest in ladder.levels
         if (known := beliefs.of_artifact(fingerprint, manifest.digest)) is not None
-        for step in [
-            predict_step(
-                beliefs, fingerprint, None, ladder, running=manifest.level, level=level
-            )
-        ]
+        for step in [beliefs.steps_from(fingerprint, ladder, manifest.level)[level]]
     ]
     return min(found, key=lambda each: each.deviation, default=None)

@@ -1,6 +1,8 @@
 """What levels need of the limits that a device's models share, and what there is of each."""
 
 import math
+from collections.abc import Sequence
+from functools import reduce
 
 from secateur_protocols.manifest import Manifest
 from secateur_server.core.combination import Amounts
@@ -25,24 +27,35 @@ def needs_of(situation: Situation, task: Task, level: int) -> Amounts:
     return (
         float(memory_bytes(manifest)),
         0.0 if is_held else float(manifest.size_bytes),
-        _cpu_share(situation, task, level),
-        _work(situation, task, level),
+        0.0 if task.policy.cpu_limit is None else _cpu_share(situation, task, level),
+        0.0 if situation.resources.on_mains is not False else _work(situation, task, level),
     )
+
+
+def total_needs(situation: Situation, levels: Sequence[int]) -> Amounts:
+    """Say what levels, one per task, take together of each shared limit."""
+    needs = [
+        needs_of(situation, task, level)
+        for task, level in zip(situation.tasks, levels, strict=True)
+    ]
+    return needs[0] if len(needs) == 1 else reduce(add, needs)
 
 
 def budget_of(situation: Situation) -> Amounts:
     """Say what there is of each shared limit, what the running levels hold included."""
     resources = situation.resources
-    held_bytes = held_share = 0.0
-    for task in situation.tasks:
-        if task.running is not None:
-            manifest = task.ladder.levels[task.running]
-            held_bytes += memory_bytes(manifest)
-            held_share += _cpu_share(situation, task, task.running)
+    available, free = resources.memory_available_bytes, resources.disk_free_bytes
+    held_bytes = sum(
+        [
+            memory_bytes(task.ladder.levels[task.running])
+            for task in situation.tasks
+            if task.running is not None
+        ]
+    )
     return (
-        _plus(resources.memory_available_bytes, held_bytes),
-        _plus(resources.disk_free_bytes, 0.0),
-        _cpu_budget(situation, held_share),
+        math.inf if available is None else float(available + held_bytes),
+        math.inf if free is None else float(free),
+        _cpu_budget(situation),
         _battery_budget(situation),
     )
 
@@ -69,18 +82,19 @@ def scale(amounts: Amounts, share: float) -> Amounts:
     return tuple([share * amount for amount in amounts])
 
 
-def _plus(amount: float | None, held: float) -> float:
-    return math.inf if amount is None else float(amount) + held
-
-
-def _cpu_budget(situation: Situation, held: float) -> float:
+def _cpu_budget(situation: Situation) -> float:
     cpu_share = situation.resources.cpu_share
-    limits = [each.policy.cpu_limit for each in situation.tasks]
-    known = [limit for limit in limits if limit is not None]
-    if not known or cpu_share is None:
+    limits = [
+        each.policy.cpu_limit for each in situation.tasks if each.policy.cpu_limit is not None
+    ]
+    if not limits or cpu_share is None:
         return math.inf
-    others = max(0.0, cpu_share - held)
-    return min(known) - others
+    held = sum(
+        _cpu_share(situation, each, each.running)
+        for each in situation.tasks
+        if each.running is not None
+    )
+    return min(limits) - max(0.0, cpu_share - held)
 
 
 def _battery_budget(situation: Situation) -> float:

@@ -19,11 +19,10 @@ and `combination` finds the choice with the greatest weighted accuracy, exactly.
 
 import math
 from collections.abc import Sequence
-from functools import reduce
 
 from secateur_server.core.combination import Amounts, Option, best_combination
 from secateur_server.core.decision import Cause, Decision, Shortage
-from secateur_server.core.needs import add, budget_of, needs_of, scale, shortage_of
+from secateur_server.core.needs import budget_of, needs_of, scale, shortage_of, total_needs
 from secateur_server.core.situation import Situation, Task
 from secateur_server.core.standing import Exits, Standing, find_exits, stand
 
@@ -44,7 +43,7 @@ def decide(situation: Situation) -> tuple[Decision, ...]:
     budget = budget_of(situation)
     current = [standing.level for standing in standings]
     tolerated = scale(budget, TOLERATED_SHARE)
-    shortage = shortage_of(_total_needs(situation, current), tolerated)
+    shortage = shortage_of(total_needs(situation, current), tolerated)
     may_stay = shortage is None and not any(standing.must_leave for standing in standings)
     if may_stay and not any(standing.better for standing in standings):
         return _decide_all(situation, standings, current, None)
@@ -86,10 +85,10 @@ def _fall_back(
     )
     if relaxed is not None:
         wished = [standing.level for standing in standings]
-        shortage = shortage_of(_total_needs(situation, wished), tolerated)
+        shortage = shortage_of(total_needs(situation, wished), tolerated)
         return _decide_all(situation, standings, relaxed, shortage)
     last = [max(level for level, _ in exit_.relaxed) for exit_ in exits]
-    binding = shortage_of(_total_needs(situation, last), tolerated)
+    binding = shortage_of(total_needs(situation, last), tolerated)
     return _decide_all(situation, standings, last, binding, is_last_resort=True)
 
 
@@ -121,14 +120,6 @@ def _gain(tasks: Sequence[Task], current: Sequence[int], best: Sequence[int]) ->
         * (task.ladder.levels[new].accuracy.value - task.ladder.levels[old].accuracy.value)
         for task, old, new in zip(tasks, current, best, strict=True)
     )
-
-
-def _total_needs(situation: Situation, levels: Sequence[int]) -> Amounts:
-    needs = [
-        needs_of(situation, task, level)
-        for task, level in zip(situation.tasks, levels, strict=True)
-    ]
-    return reduce(add, needs)
 
 
 def _decide(

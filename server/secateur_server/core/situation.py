@@ -7,7 +7,7 @@ from typing import NamedTuple
 from secateur_protocols.ids import Digest
 from secateur_protocols.manifest import Ladder
 from secateur_protocols.telemetry import ModelTelemetry, Resources
-from secateur_server.core.beliefs import SAME, Beliefs, Estimate, predict_step
+from secateur_server.core.beliefs import SAME, Beliefs, Estimate, predict_steps
 from secateur_server.core.experience import Experience
 from secateur_server.core.pace import Pace, pace_of
 from secateur_server.core.policy import Policy
@@ -16,9 +16,11 @@ UNKNOWN, NO_BELIEFS = Resources(), Beliefs()
 NONE_EXCLUDED: frozenset[Digest] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Task:
     """One model on the device.
+
+    Made with each message, and so not frozen: that takes three times as long.
 
     Attributes:
         measured: Its part of the newest telemetry. ``None``: none yet.
@@ -42,12 +44,9 @@ class Task:
 
     def __post_init__(self) -> None:
         measured = self.measured
-        running = None if measured is None else _running(self.ladder, measured)
-        object.__setattr__(self, "running", running)
-        pace = None if measured is None else pace_of(measured)
-        object.__setattr__(self, "pace", pace)
-        allowed = _allowed(self.ladder, self.policy.accuracy_floor, self.excluded)
-        object.__setattr__(self, "allowed", allowed)
+        self.running = None if measured is None else _running(self.ladder, measured)
+        self.pace = None if measured is None else pace_of(measured)
+        self.allowed = _allowed(self.ladder, self.policy.accuracy_floor, self.excluded)
 
 
 def _running(ladder: Ladder, measured: ModelTelemetry) -> int | None:
@@ -87,13 +86,12 @@ class Situation(NamedTuple):
     def predict(self, task: Task, level: int) -> Estimate:
         """Predict ln(latency at ``level`` / latency at the running level)."""
         running = task.running
-        if running is None or running == level:
-            return SAME
-        return predict_step(
-            self.beliefs,
-            self.fingerprint,
-            task.experience,
-            task.ladder,
-            running=running,
-            level=level,
+        return SAME if running is None or running == level else self.predict_all(task)[level]
+
+    def predict_all(self, task: Task) -> Sequence[Estimate]:
+        """Predict for every level of a task that runs one."""
+        if task.running is None:
+            return [SAME] * len(task.ladder.levels)
+        return predict_steps(
+            self.beliefs, self.fingerprint, task.experience, task.ladder, task.running
         )

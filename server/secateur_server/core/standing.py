@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from secateur_protocols.manifest import Ladder
-from secateur_server.core.beliefs import predict_cold
+from secateur_server.core.beliefs import Estimate, predict_cold
 from secateur_server.core.decision import Cause
 from secateur_server.core.situation import Situation, Task
 
@@ -93,8 +93,9 @@ def find_exits(situation: Situation, task: Task, standing: Standing) -> Exits:
     if standing.cause in HELD:
         levels = (level, *(each for each in allowed if each > level))
         return Exits(levels, tuple((each, 0.0) for each in levels))
+    steps = situation.predict_all(task)
     shares = [
-        (each, share_of_deadline(situation, task, each))
+        (each, share_of_deadline(task, steps[each]))
         for each in allowed
         if each >= _widest(task, standing)
         and (each != level or standing.must_leave is Cause.HOT)
@@ -139,34 +140,46 @@ def _is_likely(situation: Situation, task: Task, level: int) -> bool:
 def _better(
     situation: Situation, task: Task, level: int, barrier: Cause | None
 ) -> tuple[int, ...]:
-    levels, free = task.ladder.levels, 1 - task.policy.headroom_ratio
-    accuracy = levels[level].accuracy.value
+    levels, accuracy = task.ladder.levels, task.ladder.levels[level].accuracy.value
+    wanted = [
+        each
+        for each in task.allowed
+        if (each > level or barrier is None) and levels[each].accuracy.value > accuracy
+    ]
+    if not wanted:
+        return ()
+    steps, free = situation.predict_all(task), 1 - task.policy.headroom_ratio
+    now_ms, free_ms = task.pace.now_ms if task.pace else 0.0, _comfortable_ms(task)
     return tuple(
         [
             each
-            for each in task.allowed
-            if levels[each].accuracy.value > accuracy
-            and (each > level or barrier is None)
-            and share_of_deadline(situation, task, each) <= free
-            and (each > level or _is_steadily_in_time(situation, task, each))
+            for each in wanted
+            # What is late even as expected, as most are, need not be asked how unsure it is.
+            if now_ms * math.exp(steps[each].mean) <= free_ms
+            and share_of_deadline(task, steps[each]) <= free
+            and (each > level or _is_steadily_in_time(task, steps[each]))
         ]
     )
 
 
-def share_of_deadline(situation: Situation, task: Task, level: int) -> float:
-    """Predict which share of its deadline a level takes, one deviation worse than expected."""
+def share_of_deadline(task: Task, step: Estimate) -> float:
+    """Predict which share of its deadline a level takes, somewhat worse than expected.
+
+    Args:
+        task: The model.
+        step: To that level, from the running one.
+    """
     if task.pace is None:
         return 0.0
-    step = situation.predict(task, level)
     unsure = math.hypot(step.deviation, task.pace.scatter)
     upper = math.exp(step.mean + SURE_DEVIATIONS * unsure)
     return task.pace.now_ms * upper / task.policy.deadline_ms
 
 
-def _is_steadily_in_time(situation: Situation, task: Task, level: int) -> bool:
+def _is_steadily_in_time(task: Task, step: Estimate) -> bool:
     """Say whether a level would have kept the deadline in each of the last periods."""
     worst_ms = max(_recent_ms(task), default=0.0)
-    return worst_ms * math.exp(situation.predict(task, level).mean) <= task.policy.deadline_ms
+    return worst_ms * math.exp(step.mean) <= task.policy.deadline_ms
 
 
 def _widest(task: Task, standing: Standing) -> int:
