@@ -140,6 +140,11 @@ CLAIMS = (
     ),
     Claim("peer_pruning", "trained_gain_points", "the same, both trained alike, points"),
     Claim("peer_pruning", "latency_over_peer", "latency over that peer's"),
+    Claim(
+        "peer_pruning",
+        "latency_at_accuracy",
+        "latency over the fastest peer's that answers as many right",
+    ),
 )
 
 
