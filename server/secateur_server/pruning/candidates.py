@@ -189,10 +189,15 @@ def write_down(
     """
     files: dict[str, bytes] = {}
     manifests: list[Manifest] = []
-    for level, each in enumerate(judged.levels):
-        golden, recorded = record(
+    golden_inputs = share(
+        lambda each: record(
             each.candidate.content, evaluation, macs=each.candidate.macs, threads=threads
-        )
+        ),
+        judged.levels,
+    )
+    for level, (each, (golden, recorded)) in enumerate(
+        zip(judged.levels, golden_inputs, strict=True)
+    ):
         manifests.append(
             Manifest(
                 level=level,

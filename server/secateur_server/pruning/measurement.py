@@ -23,8 +23,9 @@ FEWEST_ROUNDS = 10
 SETTLED = 0.01
 """A median is settled when its error is at most so much of it, with 95 % confidence."""
 
-ROUND_S = 0.02
-"""How long one level runs in one round at least, seconds."""
+ROUND_S = 0.01
+"""How long one level runs in one round at least, seconds: a machine's moments differ by more
+than the inferences of one."""
 
 
 class Runner:
