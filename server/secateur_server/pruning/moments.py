@@ -1,7 +1,7 @@
 """Second moments of what linear operators see, summed up piece by piece."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self, TypeVar
 
 import numpy as np
@@ -38,6 +38,19 @@ class Moments:
         self.y += targets.sum(axis=0, dtype=np.float64)
         self.xx += inputs.T @ inputs
         self.xy += inputs.T @ targets
+
+    def add_targets(self, inputs: Array, targets: Array) -> None:
+        """Sum up only what other targets change: `y` and `xy`."""
+        if not self.count:
+            self.y = np.zeros(targets.shape[1])
+            self.xy = np.zeros((inputs.shape[1], targets.shape[1]))
+        self.count += len(inputs)
+        self.y += targets.sum(axis=0, dtype=np.float64)
+        self.xy += inputs.T @ targets
+
+    def with_targets(self, other: Self) -> Self:
+        """Give the same inputs with the targets that another sum has seen."""
+        return replace(self, y=other.y, xy=other.xy)
 
     def merge(self, other: Self) -> None:
         """Take what others summed up into account."""

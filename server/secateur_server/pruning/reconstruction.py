@@ -201,7 +201,8 @@ class _Run:
             found = _Fit(
                 clamp_of(operator) or (-np.inf, np.inf), solved.astype(np.float32), bias
             )
-            moments = self._moments(operator, seen, sliced, found)
+            # The inputs are the same, and summing them up is most of the work.
+            moments = moments.with_targets(self._moments(operator, seen, sliced, found))
             solved = solve(*moments.centred(), solved, self._ridge)
             bias = ((moments.y - moments.x @ solved) / moments.count).astype(np.float32)
         return from_matrix(operator, solved, sliced), bias
@@ -211,8 +212,8 @@ class _Run:
     ) -> Moments:
         """Sum up what the narrowed operator sees and what the original made of what it saw.
 
-        With a fit at hand, targets that the activation clamps are moved to where this fit
-        is already right.
+        With a fit at hand, only the targets are summed up, and those that the activation
+        clamps are moved to where this fit is already right.
         """
         outputs = self._outputs(operator)
         per_sample, seed = self._teacher.per_sample[operator.outputs[0]], operator.outputs[0]
@@ -220,7 +221,10 @@ class _Run:
         def add(moments: Moments, part: slice) -> None:
             now = rows(self.narrowed, operator, seen[part], per_sample, seed)
             wanted = self._teacher.target(operator, part)[:, outputs]
-            moments.add(now, wanted if fit is None else fit.forgive(wanted, now))
+            if fit is None:
+                moments.add(now, wanted)
+            else:
+                moments.add_targets(now, fit.forgive(wanted, now))
 
         parts = pieces(len(seen), 4 * per_sample * sliced[0].size)
         return sum_up(Moments, add, parts)
