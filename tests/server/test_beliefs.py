@@ -12,7 +12,7 @@ from secateur_server.core.beliefs import (
     fingerprint_of,
     learn,
     predict_cold,
-    predict_steps,
+    predict_step,
 )
 from secateur_server.core.experience import Compared, Experience, observe
 from support.situations import make_info, make_ladder, make_measured
@@ -43,7 +43,7 @@ def taught(log_ratios: list[float]) -> Beliefs:
 
 
 def predict(beliefs: Beliefs, own: Experience | None = None) -> tuple[float, float]:
-    step = predict_steps(beliefs, FINGERPRINT, own, LADDER, 3)[2]
+    step = predict_step(beliefs, FINGERPRINT, own, LADDER, running=3, level=2)
     return step.mean, step.deviation
 
 
@@ -61,14 +61,14 @@ def test_like_devices_outweigh_the_ladder_and_make_surer() -> None:
 
 def test_devices_of_another_kind_say_nothing() -> None:
     beliefs = taught([0.9] * 5)
-    other = predict_steps(beliefs, "other", None, LADDER, 3)[2]
+    other = predict_step(beliefs, "other", None, LADDER, running=3, level=2)
     assert other.mean == pytest.approx(REFERENCE)
 
 
 def test_the_way_back_is_the_way_there_reversed() -> None:
     beliefs = taught([0.9] * 5)
-    there = predict_steps(beliefs, FINGERPRINT, None, LADDER, 3)[2]
-    back = predict_steps(beliefs, FINGERPRINT, None, LADDER, 2)[3]
+    there = predict_step(beliefs, FINGERPRINT, None, LADDER, running=3, level=2)
+    back = predict_step(beliefs, FINGERPRINT, None, LADDER, running=2, level=3)
     assert back.mean == pytest.approx(-there.mean)
 
 

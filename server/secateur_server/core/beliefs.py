@@ -171,18 +171,18 @@ def learn(
     Returns:
         The same beliefs where it says nothing new.
     """
+    said: list[tuple[Subject, float]] = []
+    if after.is_settled:
+        said.append(((fingerprint, after.digest), math.log(after.typical_ms)))
+    if before is None or before.compared is not after.compared:
+        said += [
+            ((fingerprint, *step), each.log_ratio) for step, each in after.compared.items()
+        ]
     changed: dict[Subject, Voices] = {}
-
-    def say(subject: Subject, value: float) -> None:
+    for subject, value in said:
         voices = _heard(beliefs.voices.get(subject), device, value)
         if voices is not None:
             changed[subject] = voices
-
-    if after.is_settled:
-        say((fingerprint, after.digest), math.log(after.typical_ms))
-    if before is None or before.compared is not after.compared:
-        for step, compared in after.compared.items():
-            say((fingerprint, *step), compared.log_ratio)
     if not changed or len(beliefs.voices) + len(changed) > MAX_SUBJECTS:
         return beliefs
     return replace(beliefs, voices={**beliefs.voices, **changed})
@@ -211,23 +211,22 @@ def _agree(values: list[float]) -> Estimate | None:
     return Estimate(middle, max(LEAST_DEVIATION, spread) * (1 + 1 / len(values)))
 
 
-def predict_steps(
+def predict_step(
     beliefs: Beliefs,
     fingerprint: str,
     experience: Experience | None,
     ladder: Ladder,
+    *,
     running: int,
-) -> Sequence[Estimate]:
-    """Predict ln(latency at each level / latency at ``running``) on one device."""
-    known = beliefs.steps_from(fingerprint, ladder, running)
-    if experience is None or not experience.compared:
+    level: int,
+) -> Estimate:
+    """Predict ln(latency at ``level`` / latency at ``running``) on one device."""
+    known = beliefs.steps_from(fingerprint, ladder, running)[level]
+    if level == running or experience is None or not experience.compared:
         return known
-    begin = ladder.levels[running].digest
-    own = [_own(experience, (begin, each.digest)) for each in ladder.levels]
-    return [
-        there if mine is None else _combine(there, mine)
-        for there, mine in zip(known, own, strict=True)
-    ]
+    levels = ladder.levels
+    own = _own(experience, (levels[running].digest, levels[level].digest))
+    return known if own is None else _combine(known, own)
 
 
 @lru_cache(maxsize=8192)

@@ -82,7 +82,18 @@ def _hear_telemetry(state: DeviceState, said: Telemetry) -> DeviceState:
         )
         if after is not None:
             experiences[measured.model] = after
-    return state._replace(telemetry=said, experiences=experiences)
+    # Spelled out: `_replace` takes three times as long, and almost all messages come here.
+    return DeviceState(
+        state.device,
+        state.presence,
+        state.info,
+        said,
+        state.reported,
+        state.desired,
+        experiences,
+        state.fingerprint,
+        state.labels,
+    )
 
 
 def learn_from(beliefs: Beliefs, before: DeviceState, after: DeviceState) -> Beliefs:

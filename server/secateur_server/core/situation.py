@@ -7,7 +7,7 @@ from typing import NamedTuple
 from secateur_protocols.ids import Digest
 from secateur_protocols.manifest import Ladder
 from secateur_protocols.telemetry import ModelTelemetry, Resources
-from secateur_server.core.beliefs import SAME, Beliefs, Estimate, predict_steps
+from secateur_server.core.beliefs import SAME, Beliefs, Estimate, predict_step
 from secateur_server.core.experience import Experience
 from secateur_server.core.pace import Pace, pace_of
 from secateur_server.core.policy import Policy
@@ -86,12 +86,13 @@ class Situation(NamedTuple):
     def predict(self, task: Task, level: int) -> Estimate:
         """Predict ln(latency at ``level`` / latency at the running level)."""
         running = task.running
-        return SAME if running is None or running == level else self.predict_all(task)[level]
-
-    def predict_all(self, task: Task) -> Sequence[Estimate]:
-        """Predict for every level of a task that runs one."""
-        if task.running is None:
-            return [SAME] * len(task.ladder.levels)
-        return predict_steps(
-            self.beliefs, self.fingerprint, task.experience, task.ladder, task.running
+        if running is None or running == level:
+            return SAME
+        return predict_step(
+            self.beliefs,
+            self.fingerprint,
+            task.experience,
+            task.ladder,
+            running=running,
+            level=level,
         )

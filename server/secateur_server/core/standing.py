@@ -93,9 +93,8 @@ def find_exits(situation: Situation, task: Task, standing: Standing) -> Exits:
     if standing.cause in HELD:
         levels = (level, *(each for each in allowed if each > level))
         return Exits(levels, tuple((each, 0.0) for each in levels))
-    steps = situation.predict_all(task)
     shares = [
-        (each, share_of_deadline(task, steps[each]))
+        (each, share_of_deadline(task, situation.predict(task, each)))
         for each in allowed
         if each >= _widest(task, standing)
         and (each != level or standing.must_leave is Cause.HOT)
@@ -141,25 +140,16 @@ def _better(
     situation: Situation, task: Task, level: int, barrier: Cause | None
 ) -> tuple[int, ...]:
     levels, accuracy = task.ladder.levels, task.ladder.levels[level].accuracy.value
-    wanted = [
-        each
-        for each in task.allowed
-        if (each > level or barrier is None) and levels[each].accuracy.value > accuracy
-    ]
-    if not wanted:
-        return ()
-    steps, free = situation.predict_all(task), 1 - task.policy.headroom_ratio
-    now_ms, free_ms = task.pace.now_ms if task.pace else 0.0, _comfortable_ms(task)
-    return tuple(
-        [
-            each
-            for each in wanted
-            # What is late even as expected, as most are, need not be asked how unsure it is.
-            if now_ms * math.exp(steps[each].mean) <= free_ms
-            and share_of_deadline(task, steps[each]) <= free
-            and (each > level or _is_steadily_in_time(task, steps[each]))
-        ]
-    )
+    free, better = 1 - task.policy.headroom_ratio, []
+    for each in task.allowed:
+        if levels[each].accuracy.value <= accuracy or (each <= level and barrier is not None):
+            continue
+        step = situation.predict(task, each)
+        if share_of_deadline(task, step) <= free and (
+            each > level or _is_steadily_in_time(task, step)
+        ):
+            better.append(each)
+    return tuple(better)
 
 
 def share_of_deadline(task: Task, step: Estimate) -> float:

@@ -188,13 +188,14 @@ def _renew(message: M, changes: Mapping[str, object]) -> M:
     As `model_copy` does, in a third of its time: a simulated day is millions of messages.
     """
     renewed = object.__new__(type(message))
-    values = message.__dict__.copy()
-    values.update(changes)
-    object.__setattr__(renewed, "__dict__", values)
-    object.__setattr__(renewed, "__pydantic_fields_set__", message.__pydantic_fields_set__)
-    object.__setattr__(renewed, "__pydantic_extra__", None)
-    object.__setattr__(renewed, "__pydantic_private__", None)
+    _set(renewed, "__dict__", {**message.__dict__, **changes})
+    _set(renewed, "__pydantic_fields_set__", message.__pydantic_fields_set__)
+    _set(renewed, "__pydantic_extra__", None)
+    _set(renewed, "__pydantic_private__", None)
     return renewed
+
+
+_set = object.__setattr__  # past a message's own, which refuses
 
 
 def _measure(ladder: Ladder, manifest: Manifest) -> ModelTelemetry:
