@@ -44,8 +44,8 @@ def decide(situation: Situation) -> tuple[Decision, ...]:
     current = [standing.level for standing in standings]
     tolerated = scale(budget, TOLERATED_SHARE)
     shortage = shortage_of(total_needs(situation, current), tolerated)
-    may_stay = shortage is None and not any(standing.must_leave for standing in standings)
-    if may_stay and not any(standing.better for standing in standings):
+    may_stay = shortage is None and not [each for each in standings if each.must_leave]
+    if may_stay and not [each for each in standings if each.better]:
         return _decide_all(situation, standings, current, None)
     exits = [
         find_exits(situation, task, standing)
@@ -132,18 +132,20 @@ def _decide(
     is_last_resort: bool = False,
 ) -> Decision:
     cause = _cause(standing, level, shortage, is_last_resort=is_last_resort)
-    pace = None if task.running is None else task.pace
-    step = situation.predict(task, level)
-    predicted_ms = None if pace is None else pace.now_ms * math.exp(step.mean)
-    is_late = predicted_ms is not None and predicted_ms > task.policy.deadline_ms
+    deadline_ms, step = task.policy.deadline_ms, situation.predict(task, level)
+    now_ms = predicted_ms = None
+    if task.running is not None and task.pace is not None:
+        now_ms = task.pace.now_ms
+        predicted_ms = now_ms * math.exp(step.mean)
+    is_late = predicted_ms is not None and predicted_ms > deadline_ms
     is_pinned = standing.cause is Cause.PINNED
     return Decision(
-        level=level,
-        cause=Cause.DEADLINE if is_late and not is_pinned else cause,
+        level,
+        Cause.DEADLINE if is_late and not is_pinned else cause,
+        deadline_ms,
         is_infeasible=(is_late or is_last_resort) and not is_pinned,
         running=task.running,
-        p95_ms=None if pace is None else pace.now_ms,
-        deadline_ms=task.policy.deadline_ms,
+        p95_ms=now_ms,
         predicted_ms=predicted_ms,
         deviation=step.deviation,
         accuracy=task.ladder.levels[level].accuracy.value,
