@@ -45,18 +45,16 @@ def budget_of(situation: Situation) -> Amounts:
     """Say what there is of each shared limit, what the running levels hold included."""
     resources = situation.resources
     available, free = resources.memory_available_bytes, resources.disk_free_bytes
-    held_bytes = sum(
-        [
-            memory_bytes(task.ladder.levels[task.running])
-            for task in situation.tasks
-            if task.running is not None
-        ]
-    )
+    held_bytes, has_cpu_limit = 0, False
+    for task in situation.tasks:
+        has_cpu_limit = has_cpu_limit or task.policy.cpu_limit is not None
+        if task.running is not None:
+            held_bytes += memory_bytes(task.ladder.levels[task.running])
     return (
         math.inf if available is None else float(available + held_bytes),
         math.inf if free is None else float(free),
-        _cpu_budget(situation),
-        _battery_budget(situation),
+        _cpu_budget(situation) if has_cpu_limit else math.inf,
+        _battery_budget(situation) if resources.on_mains is False else math.inf,
     )
 
 
@@ -87,7 +85,7 @@ def _cpu_budget(situation: Situation) -> float:
     limits = [
         each.policy.cpu_limit for each in situation.tasks if each.policy.cpu_limit is not None
     ]
-    if not limits or cpu_share is None:
+    if cpu_share is None:
         return math.inf
     held = sum(
         _cpu_share(situation, each, each.running)
@@ -100,7 +98,7 @@ def _cpu_budget(situation: Situation) -> float:
 def _battery_budget(situation: Situation) -> float:
     """Below the floor, allow the share of the greatest work that the charge is of the floor."""
     resources = situation.resources
-    if resources.on_mains is not False or resources.battery_ratio is None:
+    if resources.battery_ratio is None:
         return math.inf
     floor = max((each.policy.battery_floor for each in situation.tasks), default=0.0)
     if resources.battery_ratio >= floor:

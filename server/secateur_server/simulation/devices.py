@@ -34,6 +34,7 @@ class Devices:
         self._held_back: dict[int, Telemetry] = {}
         self._switched = [0] * world.count
         self._memory_bytes: list[int] = world.memory_bytes.astype(int).tolist()
+        self._level_bytes = [each.peak_memory_bytes or 0 for each in self.ladder.levels]
         self._sequence = 0
         # Copied with a period's values: to make a message anew takes several times as long.
         self._measured = [_measure(self.ladder, each) for each in self.ladder.levels]
@@ -115,7 +116,7 @@ class Devices:
         """Give the telemetry of a period as it arrives after its link's faults."""
         utilisation = self._world.utilisation(measured_ms).tolist()
         temperature_c, throttled = body.temperature_c.tolist(), body.is_throttled.tolist()
-        is_away = weather.is_away.tolist()
+        levels, is_away = self.levels.tolist(), weather.is_away.tolist()
         is_odd = (weather.is_lost | weather.is_doubled | weather.is_late).tolist()
         self._sequence += 1
         for number, p95_ms in enumerate(measured_ms.tolist()):
@@ -123,9 +124,16 @@ class Devices:
             self._recent_ms[number] = recent_ms
             if is_away[number]:
                 continue
-            telemetry = self._telemetry(
-                number, recent_ms, utilisation[number], temperature_c[number], throttled[number]
+            resources = _renew(
+                NO_RESOURCES,
+                {
+                    "cpu_share": utilisation[number],
+                    "memory_available_bytes": self._free_bytes(number, levels[number]),
+                    "temperature_c": temperature_c[number],
+                    "throttled": throttled[number],
+                },
             )
+            telemetry = self._telemetry(number, levels[number], recent_ms, resources)
             if is_odd[number] or number in self._held_back:
                 yield from self._transmit(number, telemetry, weather)
             else:
@@ -144,42 +152,27 @@ class Devices:
         if held_back is not None:
             yield number, held_back
 
+    def _free_bytes(self, number: int, level: int) -> int:
+        return max(0, self._memory_bytes[number] - self._level_bytes[level])
+
     def _telemetry(
-        self,
-        number: int,
-        recent_ms: tuple[float, ...],
-        cpu_share: float,
-        temperature_c: float,
-        throttled: bool,  # noqa: FBT001 - one of a device's sensors
+        self, number: int, level: int, recent_ms: tuple[float, ...], resources: Resources
     ) -> Telemetry:
-        manifest = self.running(number)
-        period_s = self._world.scenario.period_s
+        p95_ms, periods = recent_ms[-1], self._sequence - self._switched[number]
         measured = _renew(
-            self._measured[manifest.level],
+            self._measured[level],
             {
-                "p50_ms": recent_ms[-1],
-                "p95_ms": recent_ms[-1],
-                "p99_ms": recent_ms[-1],
+                "p50_ms": p95_ms,
+                "p95_ms": p95_ms,
+                "p99_ms": p95_ms,
                 "recent_p95_ms": recent_ms,
-                "since_switch_s": (self._sequence - self._switched[number]) * period_s,
+                "since_switch_s": periods * self._silent.period_s,
             },
         )
-        free = self._memory_bytes[number] - (manifest.peak_memory_bytes or 0)
-        resources = _renew(
-            NO_RESOURCES,
-            {
-                "cpu_share": cpu_share,
-                "memory_available_bytes": max(0, free),
-                "temperature_c": temperature_c,
-                "throttled": throttled,
-            },
+        return _renew(
+            self._silent,
+            {"sequence": self._sequence, "resources": resources, "models": (measured,)},
         )
-        changes = {
-            "sequence": self._sequence,
-            "resources": resources,
-            "models": (measured,),
-        }
-        return _renew(self._silent, changes)
 
 
 def _renew(message: M, changes: Mapping[str, object]) -> M:
