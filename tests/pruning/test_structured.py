@@ -19,7 +19,7 @@ from secateur_server.pruning.execution import as_reals
 from secateur_server.pruning.flatbuffer import Source, write_model
 from secateur_server.pruning.graph import read_graph
 from secateur_server.pruning.layers import layer
-from secateur_server.pruning.meeting import Met, answered_alike, choose
+from secateur_server.pruning.meeting import Met, answered_alike, choose, spending
 from secateur_server.pruning.plan import staying
 from secateur_server.pruning.search import Found, Proposal
 from secateur_server.pruning.structured import channel, network
@@ -220,3 +220,19 @@ def test_groups_that_would_slow_the_engine_stay_whole_unless_all_would(
     assert any("smaller, not faster" in why for why in task.left_out.values()) == (
         slow == "all"
     )
+
+
+def test_what_uses_far_less_of_a_budget_than_it_may_is_a_last_resort() -> None:
+    task = make_task(architectures.resnet(), Options(is_distilled=True))
+    work = Narrowing(whole(task))
+    full = tuple(group.size for group in work.groups)
+    half = tuple(size // 2 for size in full)
+    orders = (0,) * len(full)
+    macs = prices_of(task.graph, Resource.MACS)
+    wide = Met(work, Found(Proposal(full, orders), 1.0))
+    narrow = Met(work, Found(Proposal(half, orders), 1.0))
+    share = work.model(macs).cost(half)
+    assert share < 0.5
+    assert spending([wide, narrow], macs, Budget(Resource.MACS, 0.99)) == [wide]
+    assert spending([wide, narrow], macs, Budget(Resource.MACS, share)) == [wide, narrow]
+    assert spending([narrow], macs, Budget(Resource.MACS, 0.99)) == [narrow]

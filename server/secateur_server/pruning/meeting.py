@@ -46,6 +46,10 @@ AS_CLOSE_DISTILLED = 2.0
 """The same where networks are distilled after, under any budget: that brings accuracy back,
 but no speed."""
 
+LEAST_SPENT = 0.8
+"""Of a budget of MACs or bytes: one that is met with less has taken more out than was asked,
+which distilling has to bring back."""
+
 AS_FAST = 1.02
 """Networks that take at most so many times as long are as fast; the closest is taken."""
 
@@ -217,6 +221,17 @@ def choose(met: Sequence[Met], speed: Prices | None) -> Met:
         each for each, cost in zip(close, costs, strict=True) if cost <= AS_FAST * min(costs)
     ]
     return min(fast, key=lambda each: each.found.divergence)
+
+
+def spending(met: Sequence[Met], prices: Prices, level: Budget) -> list[Met]:
+    """Leave out what uses far less of a budget than it may, where something else is left."""
+    least = LEAST_SPENT * level.share
+    found = [
+        each
+        for each in met
+        if each.work.model(prices).cost(each.found.proposal.widths) >= least
+    ]
+    return found or list(met)
 
 
 def _judged_again(met: Sequence[Met]) -> list[Met]:

@@ -17,6 +17,7 @@ from secateur_server.pruning.meeting import (
     find_works,
     measured_share,
     meet,
+    spending,
 )
 from secateur_server.pruning.task import Pruned, Task
 from secateur_server.pruning.work import Narrowing, trials
@@ -109,7 +110,8 @@ def network(task: Task) -> Iterator[Pruned]:
             yield from _in_time(works, prices, level)
             continue
         try:
-            chosen = choose(meet(works, prices, level), speed)
+            met = meet(works, prices, level)
+            chosen = choose(met if speed is None else spending(met, prices, level), speed)
         except OutOfReachError as error:
             raise InputError(f"--budget {level} cannot be met: {error}") from error
         yield chosen.work.prune(chosen.found.proposal, _rule(task, level, chosen))
