@@ -64,7 +64,7 @@ TENSORFLOW = (
     "tensorflow-model-optimization==0.8.0",
 )
 IMPORTANCES = ("magnitude", "taylor", "hessian")
-MORE_MACS = (0.55, 0.8)
+MORE_MACS = (0.65, 0.8)
 """Shares of the dense network's that peers prune to besides."""
 MACS, SPARSITY = 0.5, 0.7
 STEPS, QUICK_STEPS = 1000, 3
