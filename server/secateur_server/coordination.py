@@ -94,8 +94,6 @@ class Coordination:
 
     def _acts_on(self, device: str, leaf: Leaf) -> bool:
         """Say whether what a device said is ours to answer, or only a rollout's to know."""
-        if not self.replicas.are_several:
-            return True
         is_shared = leaf is Leaf.TELEMETRY and self.replicas.takes_telemetry(device)
         return is_shared or self.replicas.owns(device)
 

@@ -274,10 +274,8 @@ class Driver:
             self.coordination.hear(topic.device, topic.leaf, said)
 
     def _takes_telemetry(self, device: str) -> bool:
-        if not self.replicas.are_several:
-            return True
-        is_watched = self.coordination.rollouts.watches(device)
-        return is_watched or self.replicas.takes_telemetry(device)
+        is_ours = self.replicas.takes_telemetry(device)
+        return is_ours or self.coordination.rollouts.watches(device)
 
     def _hear_desired(self, device: str, payload: bytes) -> None:
         """Hear what another replica decided, or that it has forgotten a device."""

@@ -193,7 +193,8 @@ def _heard(voices: Voices | None, device: str, value: float) -> Voices | None:
     kept = {device: value}
     if voices is not None:
         said = voices.by_device.get(device)
-        if voices.shuts_out(device) if said is None else abs(said - value) < WORTH_SAYING:
+        is_idle = voices.shuts_out(device) if said is None else abs(said - value) < WORTH_SAYING
+        if is_idle:
             return None
         kept = {**voices.by_device, device: value}
     if len(kept) > MAX_VOICES:

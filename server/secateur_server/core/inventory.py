@@ -46,8 +46,6 @@ class Inventory:
 
     def hear(self, device: str, leaf: Leaf) -> None:
         """Cross out one leaf of a device."""
-        if not self._missing and not self._silent:
-            return
         for waiting in (self._missing, self._silent):
             found = waiting.get(device)
             if found is not None:

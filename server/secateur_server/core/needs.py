@@ -27,8 +27,8 @@ def needs_of(situation: Situation, task: Task, level: int) -> Amounts:
     return (
         float(memory_bytes(manifest)),
         0.0 if is_held else float(manifest.size_bytes),
-        0.0 if task.policy.cpu_limit is None else _cpu_share(situation, task, level),
-        0.0 if situation.resources.on_mains is not False else _work(situation, task, level),
+        _cpu_share(situation, task, level),
+        _work(situation, task, level),
     )
 
 
@@ -38,23 +38,22 @@ def total_needs(situation: Situation, levels: Sequence[int]) -> Amounts:
         needs_of(situation, task, level)
         for task, level in zip(situation.tasks, levels, strict=True)
     ]
-    return needs[0] if len(needs) == 1 else reduce(add, needs)
+    return reduce(add, needs)
 
 
 def budget_of(situation: Situation) -> Amounts:
     """Say what there is of each shared limit, what the running levels hold included."""
     resources = situation.resources
     available, free = resources.memory_available_bytes, resources.disk_free_bytes
-    held_bytes, has_cpu_limit = 0, False
+    held_bytes = 0
     for task in situation.tasks:
-        has_cpu_limit = has_cpu_limit or task.policy.cpu_limit is not None
         if task.running is not None:
             held_bytes += memory_bytes(task.ladder.levels[task.running])
     return (
         math.inf if available is None else float(available + held_bytes),
         math.inf if free is None else float(free),
-        _cpu_budget(situation) if has_cpu_limit else math.inf,
-        _battery_budget(situation) if resources.on_mains is False else math.inf,
+        _cpu_budget(situation),
+        _battery_budget(situation),
     )
 
 
@@ -85,7 +84,7 @@ def _cpu_budget(situation: Situation) -> float:
     limits = [
         each.policy.cpu_limit for each in situation.tasks if each.policy.cpu_limit is not None
     ]
-    if cpu_share is None:
+    if not limits or cpu_share is None:
         return math.inf
     held = sum(
         _cpu_share(situation, each, each.running)
@@ -98,7 +97,7 @@ def _cpu_budget(situation: Situation) -> float:
 def _battery_budget(situation: Situation) -> float:
     """Below the floor, allow the share of the greatest work that the charge is of the floor."""
     resources = situation.resources
-    if resources.battery_ratio is None:
+    if resources.on_mains is not False or resources.battery_ratio is None:
         return math.inf
     floor = max((each.policy.battery_floor for each in situation.tasks), default=0.0)
     if resources.battery_ratio >= floor:

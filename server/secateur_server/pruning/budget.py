@@ -71,9 +71,9 @@ Shares = npt.NDArray[np.float64]
 """[groups + 1]: which share of an operator's channels each group has; the last: none has."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Prices:
-    """What each operator of a network costs at each of its sizes.
+    """What each operator of a network costs at each of its sizes; like nothing but itself.
 
     Attributes:
         rows: The operators, by their first output tensor.

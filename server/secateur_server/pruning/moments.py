@@ -30,17 +30,14 @@ class Moments:
         """Take more rows into account; of no outputs where only the inputs count."""
         # Products in single precision, sums in double: what is added up is large, not small.
         if not self.count:
-            self.x, self.y = np.zeros(inputs.shape[1]), np.zeros(targets.shape[1])
+            self.x = np.zeros(inputs.shape[1])
             self.xx = np.zeros((inputs.shape[1], inputs.shape[1]))
-            self.xy = np.zeros((inputs.shape[1], targets.shape[1]))
-        self.count += len(inputs)
         self.x += inputs.sum(axis=0, dtype=np.float64)
-        self.y += targets.sum(axis=0, dtype=np.float64)
         self.xx += inputs.T @ inputs
-        self.xy += inputs.T @ targets
+        self.add_targets(inputs, targets)
 
     def add_targets(self, inputs: Array, targets: Array) -> None:
-        """Sum up only what other targets change: `y` and `xy`."""
+        """Take more rows into account, but of the inputs only how they go with the targets."""
         if not self.count:
             self.y = np.zeros(targets.shape[1])
             self.xy = np.zeros((inputs.shape[1], targets.shape[1]))

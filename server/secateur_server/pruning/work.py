@@ -49,6 +49,7 @@ class Narrowing:
         self.groups = free_groups(base.graph, base.channels)
         self._orders = _orders(base.task.options.saliency)
         self._rankings: dict[tuple[int, int], Ranking] = {}
+        self._models: dict[Prices, SumModel] = {}
         self._fast: Search | None = None
 
     def ranking(self, group: ChannelGroup, order: int) -> Ranking:
@@ -94,8 +95,12 @@ class Narrowing:
 
     def model(self, prices: Prices) -> SumModel:
         """Say what widths cost, in units of the original network's cost."""
-        orders = [self.ranking(group, 0).order for group in self.groups]
-        return SumModel(self.base.graph, self.base.channels, self.groups, prices, orders)
+        if prices not in self._models:
+            orders = [self.ranking(group, 0).order for group in self.groups]
+            self._models[prices] = SumModel(
+                self.base.graph, self.base.channels, self.groups, prices, orders
+            )
+        return self._models[prices]
 
     def plan(self, proposal: Proposal, rule: str) -> ChannelPlan:
         """Write a proposal down."""
