@@ -24,7 +24,7 @@ from secateur_protocols.control import (
 from secateur_protocols.ids import RequestId
 from secateur_protocols.presence import PresenceState
 from secateur_protocols.rollout import RolloutStatus
-from secateur_server.core.coordinator import Context
+from secateur_server.core.context import Context
 from secateur_server.core.fleet import DeviceState
 from secateur_server.core.inventory import Inventory
 from secateur_server.core.policy import Policies, Scope, change_policy, normalize_selector

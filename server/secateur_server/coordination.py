@@ -16,7 +16,8 @@ from secateur_protocols.state import Desired
 from secateur_protocols.telemetry import Telemetry
 from secateur_protocols.topics import Leaf
 from secateur_server.adapters.store import Store
-from secateur_server.core.coordinator import Context, plan
+from secateur_server.core.context import Context
+from secateur_server.core.coordinator import plan
 from secateur_server.core.fleet import DeviceState, Said, hear, learn_from, recall
 from secateur_server.core.inventory import Inventory
 from secateur_server.core.policy import Policies

@@ -42,7 +42,7 @@ from secateur_protocols.topics import (
 from secateur_server.adapters.broker import Broker, Received, Subscription
 from secateur_server.adapters.store import Store
 from secateur_server.coordination import Coordination
-from secateur_server.core.coordinator import Context
+from secateur_server.core.context import Context
 from secateur_server.core.fleet import DeviceState, Said
 from secateur_server.core.inventory import Inventory
 from secateur_server.core.policy import Policies

@@ -10,7 +10,7 @@ from secateur_protocols.presence import PresenceState
 from secateur_protocols.state import Reported
 from secateur_protocols.telemetry import Telemetry
 from secateur_server.adapters.rollout_store import Change
-from secateur_server.core.coordinator import Published
+from secateur_server.core.context import Published
 from secateur_server.core.evidence import (
     Evidence,
     Versions,

@@ -43,7 +43,7 @@ from secateur_server.replicas import Alone, Replicas
 from secateur_server.rollout_course import Course
 
 if TYPE_CHECKING:
-    from secateur_server.core.coordinator import Published
+    from secateur_server.core.context import Published
 
 log = logging.getLogger("secateur.coordinator")
 

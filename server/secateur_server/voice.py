@@ -18,7 +18,7 @@ from secateur_protocols.topics import (
     rollout_topic,
 )
 from secateur_server.adapters.broker import Broker, Will
-from secateur_server.core.coordinator import Published
+from secateur_server.core.context import Published
 from secateur_server.core.fleet import DeviceState
 from secateur_server.core.inventory import Inventory
 

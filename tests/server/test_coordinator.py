@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from secateur_protocols.control import PolicyChange
 from secateur_protocols.manifest import Ladder, Requirements
 from secateur_protocols.state import LadderRef, Reported
-from secateur_server.core.coordinator import Context, Published, plan
+from secateur_server.core.context import Context, Published
+from secateur_server.core.coordinator import plan
 from secateur_server.core.fleet import DeviceState, hear
 from secateur_server.core.policy import Policies, Scope, change_policy
 from support.situations import digest_of, make_info, make_ladder, make_measured, make_telemetry

@@ -20,6 +20,7 @@ from secateur_server.core.planner import COMFORTABLE_SHARE, TOLERATED_SHARE, dec
 from secateur_server.core.policy import Policy
 from secateur_server.core.situation import Situation, Task
 from secateur_server.core.standing import share_of_deadline
+from secateur_server.core.suitability import NONE_EXCLUDED, allowed_levels
 from support.situations import MEBIBYTE, make_ladder, make_measured
 
 if TYPE_CHECKING:
@@ -51,6 +52,19 @@ resources = st.builds(
 )
 
 
+def make_task(
+    ladder: Ladder,
+    policy: Policy,
+    *,
+    measured: ModelTelemetry | None = None,
+    desired: int | None = None,
+    experience: Experience | None = None,
+    excluded: frozenset[str] = NONE_EXCLUDED,
+) -> Task:
+    allowed = allowed_levels(ladder, policy.accuracy_floor, excluded)
+    return Task(ladder, policy, allowed, desired, measured, experience)
+
+
 steady = st.builds(
     lambda usual_ms, scatter: [usual_ms * each for each in scatter],
     st.floats(0.1, 40.0),
@@ -73,7 +87,7 @@ def tasks(draw: st.DrawFn, model: str = "digits") -> Task:
         weight=draw(st.sampled_from([0.5, 1.0, 3.0])),
         cpu_limit=draw(st.none() | st.floats(0.1, 1.0)),
     )
-    return Task(
+    return make_task(
         ladder=ladder,
         policy=policy,
         measured=draw(st.none() | st.just(make_measured(ladder, running, recent_ms))),
@@ -246,7 +260,7 @@ def situation_of(
     measured: ModelTelemetry | None, *, desired: int | None = None, **found: object
 ) -> Situation:
     policy = Policy(deadline_ms=10.0)
-    task = Task(ladder=LADDER, policy=policy, measured=measured, desired=desired)
+    task = make_task(ladder=LADDER, policy=policy, measured=measured, desired=desired)
     return Situation(tasks=[task], resources=Resources.model_validate(found))
 
 
@@ -313,14 +327,14 @@ def test_quiet_hours_hold_back_what_can_wait_and_nothing_else() -> None:
     policy = Policy(deadline_ms=10.0, quiet_hours=(0, 60))
     good, bad = make_measured(LADDER, 2, [2.0] * 4), make_measured(LADDER, 2, [12.0])
     for measured, minute, level in ((good, 59, 2), (good, 60, 0), (bad, 59, 3)):
-        task = Task(ladder=LADDER, policy=policy, measured=measured, desired=2)
+        task = make_task(ladder=LADDER, policy=policy, measured=measured, desired=2)
         (decision,) = decide(Situation(tasks=[task], minute_of_day=minute))
         assert decision.level == level
 
 
 def test_a_level_that_the_device_refuses_is_left_out() -> None:
     refused = frozenset({LADDER.levels[0].digest, LADDER.levels[1].digest})
-    task = Task(
+    task = make_task(
         ladder=LADDER,
         policy=Policy(deadline_ms=10.0),
         measured=make_measured(LADDER, 2, [1.0] * 4),
@@ -334,7 +348,7 @@ def test_a_level_that_the_device_refuses_is_left_out() -> None:
 def test_a_model_that_answers_nothing_is_left_where_it_is_unless_it_may_not_be_there() -> None:
     silent = make_measured(LADDER, 0, [])
     for floor, level in ((None, 3), (0.9, 2)):
-        task = Task(
+        task = make_task(
             ladder=LADDER,
             policy=Policy(deadline_ms=10.0, accuracy_floor=floor),
             measured=silent,
@@ -382,7 +396,7 @@ class _PlayedDevice:
         self._stayed += 1
         self.seen = observe(self.seen, measured, boot=1, sequence=self._sequence, period_s=10.0)
         self._sequence += 1
-        task = Task(
+        task = make_task(
             ladder=self.ladder,
             policy=self.policy,
             measured=measured,

@@ -19,7 +19,8 @@ from secateur_protocols.rollout import RolloutPlan
 from secateur_protocols.state import Desired, LadderRef, ProofOfRun, Reported, ReportedModel
 from secateur_protocols.telemetry import ModelTelemetry, Resources, Served, Telemetry
 from secateur_server.core.cohort import allowed_count
-from secateur_server.core.coordinator import Context, Published, plan
+from secateur_server.core.context import Context, Published
+from secateur_server.core.coordinator import plan
 from secateur_server.core.evidence import Versions
 from secateur_server.core.fleet import DeviceState, hear
 from secateur_server.core.policy import Policies, Scope, change_policy

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from secateur_protocols.trust import LadderTerms
-from secateur_server.core.coordinator import Published
+from secateur_server.core.context import Published
 from secateur_server.registry.registry import Registry
 from secateur_server.signing import ceremony
 from secateur_server.signing.listing import Lister

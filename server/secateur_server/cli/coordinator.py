@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from secateur_server.adapters.store import Store
-    from secateur_server.core.coordinator import Published
+    from secateur_server.core.context import Published
     from secateur_server.dashboard.child import DashboardChild
     from secateur_server.replicas import Replicas
     from secateur_server.signing.places import Places

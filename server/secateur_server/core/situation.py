@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from secateur_protocols.ids import Digest
 from secateur_protocols.manifest import Ladder
 from secateur_protocols.telemetry import ModelTelemetry, Resources
 from secateur_server.core.beliefs import SAME, Beliefs, Estimate, predict_step
@@ -13,40 +12,36 @@ from secateur_server.core.pace import Pace, pace_of
 from secateur_server.core.policy import Policy
 
 UNKNOWN, NO_BELIEFS = Resources(), Beliefs()
-NONE_EXCLUDED: frozenset[Digest] = frozenset()
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Task:
     """One model on the device.
 
     Made with each message, and so not frozen: that takes three times as long.
 
     Attributes:
-        measured: Its part of the newest telemetry. ``None``: none yet.
+        allowed: The levels that may be chosen, widest first; never none.
         desired: The level desired last of this ladder. ``None``: none yet.
+        measured: Its part of the newest telemetry. ``None``: none yet.
         experience: What the device's earlier measurements say.
-        excluded: Artifacts that failed on this device too often, or are not made for it.
         running: The level that was measured, by digest; ``None``: none of this ladder.
         pace: How fast it is there. ``None``: it has not answered.
-        allowed: The levels that may be chosen, widest first; never none.
     """
 
     ladder: Ladder
     policy: Policy
-    measured: ModelTelemetry | None = None
+    allowed: Sequence[int]
     desired: int | None = None
+    measured: ModelTelemetry | None = None
     experience: Experience | None = None
-    excluded: frozenset[Digest] = NONE_EXCLUDED
     running: int | None = field(init=False)
     pace: Pace | None = field(init=False)
-    allowed: Sequence[int] = field(init=False)
 
     def __post_init__(self) -> None:
         measured = self.measured
         self.running = None if measured is None else _running(self.ladder, measured)
         self.pace = None if measured is None else pace_of(measured)
-        self.allowed = _allowed(self.ladder, self.policy.accuracy_floor, self.excluded)
 
 
 def _running(ladder: Ladder, measured: ModelTelemetry) -> int | None:
@@ -54,16 +49,6 @@ def _running(ladder: Ladder, measured: ModelTelemetry) -> int | None:
     if measured.level < len(levels) and levels[measured.level].digest == measured.digest:
         return measured.level
     return next((each.level for each in levels if each.digest == measured.digest), None)
-
-
-def _allowed(ladder: Ladder, floor: float | None, excluded: frozenset[Digest]) -> Sequence[int]:
-    levels = ladder.levels
-    if floor is None and not excluded:
-        return range(len(levels))
-    accurate = [each for each in levels if each.accuracy.value >= (floor or 0.0)]
-    accurate = accurate or [levels[0]]  # nothing is good enough: the best there is
-    accepted = [each.level for each in accurate if each.digest not in excluded]
-    return accepted or [each.level for each in accurate]
 
 
 class Situation(NamedTuple):

@@ -1,6 +1,7 @@
-"""Which levels are of use on a device's machine and engine."""
+"""Which levels may be chosen on a device: by policy, by what it refused, by its engine."""
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from secateur_protocols.ids import Digest
@@ -8,6 +9,28 @@ from secateur_protocols.info import Info
 from secateur_protocols.manifest import Ladder, Requirements
 
 _NUMBER = re.compile(r"\d+")
+
+
+NONE_EXCLUDED: frozenset[Digest] = frozenset()
+
+
+def allowed_levels(
+    ladder: Ladder, floor: float | None, excluded: frozenset[Digest] = NONE_EXCLUDED
+) -> Sequence[int]:
+    """List the levels that may be chosen, widest first; never none.
+
+    Args:
+        ladder: Of the model.
+        floor: Of accuracy. Where nothing reaches it, the widest level does.
+        excluded: Artifacts that are not wanted, unless there are no others.
+    """
+    levels = ladder.levels
+    if floor is None and not excluded:
+        return range(len(levels))
+    accurate = [each for each in levels if each.accuracy.value >= (floor or 0.0)]
+    accurate = accurate or [levels[0]]
+    accepted = [each.level for each in accurate if each.digest not in excluded]
+    return accepted or [each.level for each in accurate]
 
 
 def unsuited_levels(ladder: Ladder, info: Info) -> frozenset[Digest]:

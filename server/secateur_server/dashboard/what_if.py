@@ -20,7 +20,8 @@ from secateur_protocols.info import Info
 from secateur_protocols.manifest import Ladder
 from secateur_protocols.state import Desired, DesiredModel, LadderRef
 from secateur_protocols.telemetry import ModelTelemetry
-from secateur_server.core.coordinator import Context, Published, plan
+from secateur_server.core.context import Context, Published
+from secateur_server.core.coordinator import plan
 from secateur_server.core.fleet import DeviceState, hear, know, learn_from
 from secateur_server.core.policy import Policies, Rule, Scope
 from secateur_server.dashboard.history import Moment

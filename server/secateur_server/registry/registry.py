@@ -23,7 +23,7 @@ from secateur_protocols.ids import Digest, ModelName, Version
 from secateur_protocols.manifest import MAX_LADDER_BYTES, Ladder
 from secateur_protocols.state import LadderRef
 from secateur_server.adapters.files import write_atomically
-from secateur_server.core.coordinator import Published
+from secateur_server.core.context import Published
 from secateur_server.errors import InputError
 
 GZIP_LEVEL = 9

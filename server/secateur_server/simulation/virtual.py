@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from secateur_protocols.manifest import Ladder
 from secateur_protocols.state import LadderRef
-from secateur_server.core.coordinator import Context, Published, plan
+from secateur_server.core.context import Context, Published
+from secateur_server.core.coordinator import plan
 from secateur_server.core.fleet import DeviceState, hear, learn_from
 from secateur_server.core.policy import Policies
 from secateur_server.simulation.devices import Devices

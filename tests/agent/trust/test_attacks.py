@@ -18,7 +18,7 @@ from secateur_agent.trust.memory import RELEASED_AT, TrustMemory
 from secateur_agent.trust.trust import Trust, utc_now
 from secateur_protocols.ota import ReasonCode
 from secateur_protocols.trust import MAX_METADATA_BYTES
-from secateur_server.core.coordinator import Published
+from secateur_server.core.context import Published
 from secateur_server.signing import ceremony
 from secateur_server.signing.ceremony import Replacement
 from secateur_server.signing.listing import Lister

@@ -11,7 +11,7 @@ from secateur_protocols.state import Desired, DesiredModel
 from secateur_protocols.telemetry import Telemetry
 from secateur_server.adapters.artifacts_http import ArtifactsServer
 from secateur_server.adapters.embedded_broker import EmbeddedBroker
-from secateur_server.core.coordinator import Published
+from secateur_server.core.context import Published
 from support.agent_process import EVALUATION, AgentProcess
 from support.listener import Listener
 from support.signed import SignedRegistry
