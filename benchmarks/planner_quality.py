@@ -3,8 +3,9 @@
     python benchmarks/planner_quality.py [--quick]
 
 On a virtual clock, with the scenario in examples/simulation/heat-wave-day.toml. All players
-meet the same weather. The planner runs as it does in a coordinator and sees only telemetry. It
-is compared with
+meet the same weather. The planner runs as it does in a coordinator and sees only telemetry, of
+which agents leave unsaid what changes little; a second planner hears each period, to show what
+that costs. The others see each period, too. The planner is compared with
 
     (a) always dense
     (b) always the narrowest level
@@ -18,7 +19,8 @@ that measure. Of (d) the threshold that is best by it is taken, with hindsight t
 that switch no more often than the goal allows; the frontier shows them all.
 
 Writes benchmarks/results/planner_quality.svg. Last line: miss_rate, regret_points,
-switches_per_device_hour, beats_all_baselines.
+switches_per_device_hour, beats_all_baselines; said_share, of periods, and
+regret_points_all_said, of the planner that hears each.
 """
 
 import argparse
@@ -30,7 +32,7 @@ import numpy as np
 
 from secateur_server.simulation.players import Fixed, Greedy, Oracle
 from secateur_server.simulation.report import Tally, regret_points
-from secateur_server.simulation.scenario import Scenario, read_scenario
+from secateur_server.simulation.scenario import Scenario, SilenceSpec, read_scenario
 from secateur_server.simulation.virtual import Planner, play
 from secateur_server.simulation.world import World
 
@@ -70,10 +72,13 @@ def main() -> None:
         "(c) best fixed per class": by_class,
         f"(d) greedy below {rule:.0%}": calm[rule],
     }
-    planner = play(scenario, count, Planner)
+    planner, said_share = play_planner(scenario, count)
+    all_said = scenario.model_copy(update={"silence": SilenceSpec(refresh_periods=1)})
+    told_all, _ = play_planner(all_said, count)
     rows = {**baselines, "(e) oracle": oracle, "planner": planner}
     for name, tally in rows.items():
         print(line(name, tally, oracle))
+    print(line("planner told each period", told_all, oracle))
     for share, tally in greedy.items():
         print(line(f"    greedy below {share:.0%}", tally, oracle))
     if not quick:
@@ -87,8 +92,22 @@ def main() -> None:
         "beats_all_baselines": all(
             timely > tally.describe()["timely_accuracy"] for tally in baselines.values()
         ),
+        "said_share": round(said_share, 3),
+        "regret_points_all_said": round(regret_points(oracle, told_all), 3),
     }
     print(json.dumps(figures))
+
+
+def play_planner(scenario: Scenario, count: int) -> tuple[Tally, float]:
+    """Play the planner; give also the share of periods of which it was told."""
+    played: list[Planner] = []
+
+    def make(world: World) -> Planner:
+        played.append(Planner(world))
+        return played[-1]
+
+    tally = play(scenario, count, make)
+    return tally, played[0].said / (tally.periods * count)
 
 
 def levels_of(scenario: Scenario) -> range:

@@ -145,7 +145,8 @@ def test_a_played_fleet_is_fitted_by_a_real_coordinator(served: Served, tmp_path
     status = json.loads(served.run("status", "--json").stdout)
     assert status["devices"] == 40
     assert status["messages"]["malformed"] == 0
-    assert status["messages"]["heard"] > 40 * 50
+    # Each of 60 periods at most, and one in six at least: what changes little is not said.
+    assert 40 * 10 < status["messages"]["heard"] < 40 * 60
 
 
 def test_a_device_without_a_connection_neither_speaks_nor_hears(scenario: Scenario) -> None:

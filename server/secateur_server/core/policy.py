@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from secateur_protocols.control import PolicyChange
 
-HEADROOM_RATIO = 0.05
+HEADROOM_RATIO = 0.03
 """Free share of the deadline demanded of a level to move to. How much a device scatters and how
 unsure a prediction is comes on top, so that quiet devices need not leave much free."""
 

@@ -11,6 +11,7 @@ from secateur_protocols.plain import MAX_HISTORY
 from secateur_protocols.state import Desired
 from secateur_protocols.telemetry import ModelTelemetry, Resources, Telemetry
 from secateur_server.simulation.scenario import make_ladder
+from secateur_server.simulation.silence import Moment, Silence
 from secateur_server.simulation.world import Body, Floats, Integers, Weather, World
 
 NO_RESOURCES = Resources()
@@ -33,9 +34,15 @@ class Devices:
         self._recent_ms: list[tuple[float, ...]] = [()] * world.count
         self._held_back: dict[int, Telemetry] = {}
         self._switched = [0] * world.count
-        self._memory_bytes: list[int] = world.memory_bytes.astype(int).tolist()
-        self._level_bytes = [each.peak_memory_bytes or 0 for each in self.ladder.levels]
-        self._sequence = 0
+        self._memory_bytes = world.memory_bytes.astype(np.int64)
+        self._level_bytes = np.array(
+            [each.peak_memory_bytes or 0 for each in self.ladder.levels]
+        )
+        self._period = 0
+        self._said = [0] * world.count
+        self._silence = Silence(
+            world.scenario.silence, world.deadline_ms, world.scenario.period_s
+        )
         # Copied with a period's values: to make a message anew takes several times as long.
         self._measured = [_measure(self.ladder, each) for each in self.ladder.levels]
         self._silent = Telemetry(
@@ -43,6 +50,7 @@ class Devices:
             sequence=0,
             sent_at="",
             period_s=world.scenario.period_s,
+            silence_s=world.scenario.silence.silence_s + world.scenario.period_s,
             resources=NO_RESOURCES,
             models=(),
         )
@@ -58,7 +66,7 @@ class Devices:
                 machine="simulated",
                 cpu_model=hardware_class,
                 cores=1,
-                memory_bytes=self._memory_bytes[number],
+                memory_bytes=int(self._memory_bytes[number]),
                 hardware_class=hardware_class,
                 simulated=True,
             ),
@@ -70,6 +78,11 @@ class Devices:
             ),
             labels={},
         )
+
+    @property
+    def said(self) -> int:
+        """How many messages of telemetry all devices have sent."""
+        return sum(self._said)
 
     def running(self, number: int) -> Manifest:
         """Say what a device runs."""
@@ -107,34 +120,52 @@ class Devices:
             self.levels[number] = level
             self._held[number].add(level)
             self._recent_ms[number] = ()
-            self._switched[number] = self._sequence
+            self._switched[number] = self._period
         return self.levels
 
     def tell(
         self, measured_ms: Floats, body: Body, weather: Weather
     ) -> Iterator[tuple[int, Telemetry]]:
-        """Give the telemetry of a period as it arrives after its link's faults."""
-        utilisation = self._world.utilisation(measured_ms).tolist()
-        temperature_c, throttled = body.temperature_c.tolist(), body.is_throttled.tolist()
-        levels, is_away = self.levels.tolist(), weather.is_away.tolist()
-        is_odd = (weather.is_lost | weather.is_doubled | weather.is_late).tolist()
-        self._sequence += 1
-        for number, p95_ms in enumerate(measured_ms.tolist()):
+        """Give the telemetry of a period as it arrives after its link's faults.
+
+        A period on which a device has nothing to say is left out.
+        """
+        utilisation = self._world.utilisation(measured_ms)
+        moment = Moment(
+            measured_ms, self.levels, utilisation, body.temperature_c, body.is_throttled
+        )
+        columns = (
+            measured_ms,
+            self.levels,
+            self._silence.end_with(moment, weather.is_away),
+            weather.is_lost | weather.is_doubled | weather.is_late,
+            utilisation,
+            np.maximum(0, self._memory_bytes - self._level_bytes[self.levels]),
+            body.temperature_c,
+            body.is_throttled,
+        )
+        self._period += 1
+        rows = zip(*[each.tolist() for each in columns], strict=True)
+        for number, (p95_ms, level, says, is_odd, cpu, memory, celsius, slow) in enumerate(
+            rows
+        ):
             recent_ms = (*self._recent_ms[number][1 - MAX_HISTORY :], p95_ms)
             self._recent_ms[number] = recent_ms
-            if is_away[number]:
+            if not says:
+                if number in self._held_back and not weather.is_away[number]:
+                    yield number, self._held_back.pop(number)
                 continue
             resources = _renew(
                 NO_RESOURCES,
                 {
-                    "cpu_share": utilisation[number],
-                    "memory_available_bytes": self._free_bytes(number, levels[number]),
-                    "temperature_c": temperature_c[number],
-                    "throttled": throttled[number],
+                    "cpu_share": cpu,
+                    "memory_available_bytes": memory,
+                    "temperature_c": celsius,
+                    "throttled": slow,
                 },
             )
-            telemetry = self._telemetry(number, levels[number], recent_ms, resources)
-            if is_odd[number] or number in self._held_back:
+            telemetry = self._telemetry(number, level, recent_ms, resources)
+            if is_odd or number in self._held_back:
                 yield from self._transmit(number, telemetry, weather)
             else:
                 yield number, telemetry
@@ -152,13 +183,10 @@ class Devices:
         if held_back is not None:
             yield number, held_back
 
-    def _free_bytes(self, number: int, level: int) -> int:
-        return max(0, self._memory_bytes[number] - self._level_bytes[level])
-
     def _telemetry(
         self, number: int, level: int, recent_ms: tuple[float, ...], resources: Resources
     ) -> Telemetry:
-        p95_ms, periods = recent_ms[-1], self._sequence - self._switched[number]
+        p95_ms, periods = recent_ms[-1], self._period - self._switched[number]
         measured = _renew(
             self._measured[level],
             {
@@ -169,9 +197,10 @@ class Devices:
                 "since_switch_s": periods * self._silent.period_s,
             },
         )
+        self._said[number] += 1
         return _renew(
             self._silent,
-            {"sequence": self._sequence, "resources": resources, "models": (measured,)},
+            {"sequence": self._said[number], "resources": resources, "models": (measured,)},
         )
 
 

@@ -121,12 +121,33 @@ class LinkSpec(_Part):
     """Mean; nothing comes through in either direction."""
 
 
+class SilenceSpec(_Part):
+    """What agents leave unsaid; as real ones do with their normal profile.
+
+    To have every period said, set ``refresh_periods`` to 1.
+    """
+
+    silence_s: Positive = 180.0
+    """A message comes at least this often."""
+    refresh_periods: Annotated[int, Field(ge=1)] = 18
+    """And after so many periods."""
+    latency_ratio: NotNegative = 0.25
+    """Dead-band of a p95: this share of what was said last, or a fifth of this share of the
+    deadline, whichever is more."""
+    resource_ratio: NotNegative = 0.25
+    """Dead-band of the busy share of the processor."""
+    celsius: NotNegative = 5.0
+    """Dead-band of the temperature."""
+    following: Annotated[int, Field(ge=0)] = 6
+    """Periods said after one that mattered."""
+
+
 class Scenario(_Part):
     """The whole play."""
 
     hours: Positive = 24.0
     period_s: Positive = 60.0
-    """Of telemetry."""
+    """How often agents look; `SilenceSpec` has how often they say what they see."""
     fetch_s: NotNegative = 20.0
     """To get and prove a level for the first time; after that it is there."""
     seed: int = 1
@@ -136,6 +157,7 @@ class Scenario(_Part):
     heat: HeatSpec = HeatSpec()
     noise: NoiseSpec = NoiseSpec()
     link: LinkSpec = LinkSpec()
+    silence: SilenceSpec = SilenceSpec()
 
 
 def read_scenario(path: Path) -> Scenario:

@@ -52,6 +52,11 @@ class Planner:
         for number, state in enumerate(self.states):
             self._plan(number, state, hear(state, self._devices.birth_of(number)))
 
+    @property
+    def said(self) -> int:
+        """How many messages of telemetry devices have sent."""
+        return self._devices.said
+
     def choose(self, _body: Body, weather: Weather) -> Integers:
         """Let devices get where they were told to."""
         return self._devices.arrive(weather)
