@@ -67,6 +67,7 @@ class Assignment(NamedTuple):
     policies: Policies
     published: Mapping[ModelName, Published]
     moved: Mapping[ModelName, Mapping[DeviceId, Published]]
+    artifacts_url: str
 
     def still_holds(self, state: DeviceState, context: Context) -> bool:
         """Say whether nothing that it follows from was replaced."""
@@ -77,6 +78,7 @@ class Assignment(NamedTuple):
             and self.policies is context.policies
             and self.published is context.published
             and self.moved is context.moved
+            and self.artifacts_url == context.artifacts_url
         )
 
 
@@ -112,6 +114,7 @@ def _assign(state: DeviceState, info: Info, context: Context) -> Assignment:
         context.policies,
         context.published,
         context.moved,
+        context.artifacts_url,
     )
 
 
