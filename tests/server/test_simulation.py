@@ -158,6 +158,23 @@ def test_a_device_without_a_connection_neither_speaks_nor_hears(scenario: Scenar
     assert 0 not in told
 
 
+def test_late_telemetry_comes_a_period_later_also_where_nothing_is_said_then(
+    scenario: Scenario,
+) -> None:
+    world = World(scenario, 2)
+    devices, body, weather = Devices(world), Body(world), world.step()
+    for each in (weather.is_away, weather.is_lost, weather.is_doubled, weather.is_late):
+        each[:] = False
+    weather.is_late[0] = True
+    calm_ms = world.base_ms[:, -1]
+
+    heard = [
+        [(number, said.sequence) for number, said in devices.tell(calm_ms, body, weather)]
+        for _ in range(3)
+    ]
+    assert heard == [[(1, 1)], [(0, 1)], []]
+
+
 def test_the_result_does_not_depend_on_how_many_processes_play(scenario: Scenario) -> None:
     short = scenario.model_copy(update={"hours": 0.1})
     alone, together = (

@@ -1,6 +1,7 @@
 """Simulated agents: where each device is, where it was told to go, and what it says."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from secateur_server.simulation.silence import Moment, Silence
 from secateur_server.simulation.world import Body, Floats, Integers, Weather, World
 
 NO_RESOURCES = Resources()
+
+SENSED = ("cpu_share", "memory_available_bytes", "temperature_c", "throttled")
+"""What a simulated device has sensors for."""
 
 
 class Devices:
@@ -130,6 +134,26 @@ class Devices:
 
         A period on which a device has nothing to say is left out.
         """
+        self._period += 1
+        rows = enumerate(self._rows(measured_ms, body, weather))
+        for number, (p95_ms, level, says, is_odd, *sensed) in rows:
+            recent_ms = (*self._recent_ms[number][1 - MAX_HISTORY :], p95_ms)
+            self._recent_ms[number] = recent_ms
+            if not says:
+                if number in self._held_back and not weather.is_away[number]:
+                    yield number, self._held_back.pop(number)
+                continue
+            resources = _renew(NO_RESOURCES, dict(zip(SENSED, sensed, strict=True)))
+            telemetry = self._telemetry(number, level, recent_ms, resources)
+            if is_odd or number in self._held_back:
+                yield from self._transmit(number, telemetry, weather)
+            else:
+                yield number, telemetry
+
+    def _rows(
+        self, measured_ms: Floats, body: Body, weather: Weather
+    ) -> Iterator[tuple[Any, ...]]:
+        """Give, device by device, its p95, its level, whether it speaks, and its sensors."""
         utilisation = self._world.utilisation(measured_ms)
         moment = Moment(
             measured_ms, self.levels, utilisation, body.temperature_c, body.is_throttled
@@ -144,31 +168,7 @@ class Devices:
             body.temperature_c,
             body.is_throttled,
         )
-        self._period += 1
-        rows = zip(*[each.tolist() for each in columns], strict=True)
-        for number, (p95_ms, level, says, is_odd, cpu, memory, celsius, slow) in enumerate(
-            rows
-        ):
-            recent_ms = (*self._recent_ms[number][1 - MAX_HISTORY :], p95_ms)
-            self._recent_ms[number] = recent_ms
-            if not says:
-                if number in self._held_back and not weather.is_away[number]:
-                    yield number, self._held_back.pop(number)
-                continue
-            resources = _renew(
-                NO_RESOURCES,
-                {
-                    "cpu_share": cpu,
-                    "memory_available_bytes": memory,
-                    "temperature_c": celsius,
-                    "throttled": slow,
-                },
-            )
-            telemetry = self._telemetry(number, level, recent_ms, resources)
-            if is_odd or number in self._held_back:
-                yield from self._transmit(number, telemetry, weather)
-            else:
-                yield number, telemetry
+        return zip(*[each.tolist() for each in columns], strict=True)
 
     def _transmit(
         self, number: int, telemetry: Telemetry, weather: Weather
