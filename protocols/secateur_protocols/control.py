@@ -44,6 +44,17 @@ class PolicyChange(Message):
     """UTC; nothing goes wider in them, so that nothing is fetched that can wait."""
 
 
+def _an_option(name: str) -> str:
+    if name not in PolicyChange.model_fields:
+        msg = f"policy has no {name[:50]!r}: {', '.join(PolicyChange.model_fields)}"
+        raise ValueError(msg)
+    return name
+
+
+PolicyOption = Annotated[str, AfterValidator(_an_option)]
+"""The name of a field of `PolicyChange`."""
+
+
 class ListDevices(Message):
     """Ask for the devices the coordinator knows, a page at a time."""
 
@@ -64,6 +75,8 @@ class SetPolicy(Message):
     """Instead of ``device``: those with all of these labels, ``key=value,key=value``."""
     clear: bool = False
     """Forget what was set before for just this scope, first."""
+    unset: tuple[PolicyOption, ...] = Field(default=(), max_length=16)
+    """Forget these of it, first."""
     if_version: Counter | None = None
     """Refuse if policy is not of this version any more: somebody else changed it."""
 

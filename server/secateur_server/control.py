@@ -189,7 +189,9 @@ def _set_policy(coordinator: Coordinator, action: SetPolicy) -> None:
 
 def _change(coordinator: Coordinator, scope: Scope, action: SetPolicy) -> None:
     before = coordinator.policies
-    after = change_policy(before, scope, action.change, is_cleared=action.clear)
+    after = change_policy(
+        before, scope, action.change, is_cleared=action.clear, unset=action.unset
+    )
     if after is not before:
         coordinator.set_policies(after)
 

@@ -31,8 +31,16 @@ def test_an_operator_sees_pins_and_frees_a_device(
     assert served.run("pin", "meter-7", "digits", "1").returncode == 0
     pinned = device.next_desired().models[0]
     assert (pinned.level, pinned.reason) == (1, "pinned to level 1")
+    pair = ("--device", "meter-7", "--model", "digits")
+    assert served.run("policy", "set", *pair, "--patience", "5").returncode == 0
     assert served.run("pin", "meter-7", "digits", "none").returncode == 0
+    (rule,) = json.loads(served.run("policy", "show", "--json").stdout)["rules"]
+    assert (rule["patience"], "pinned_level" in rule) == (5, False)
+    assert served.run("policy", "set", *pair, "--unset", "patience").returncode == 0
     assert json.loads(served.run("policy", "show", "--json").stdout)["rules"] == []
+    unknown = served.run("policy", "set", *pair, "--unset", "pateince")
+    assert unknown.returncode == 2
+    assert "pateince" in unknown.stderr
 
     assert served.run("rebirth", "meter-7").returncode == 0
     wait_until(device.rebirths.qsize)

@@ -129,6 +129,23 @@ def test_clearing_a_scope_forgets_it(
     assert scope not in after.rules
 
 
+@given(
+    st.lists(changes, max_size=6), changes, st.sampled_from(sorted(PolicyChange.model_fields))
+)
+def test_to_unset_an_option_leaves_the_others(
+    history: list[tuple[Scope, PolicyChange]], change: tuple[Scope, PolicyChange], option: str
+) -> None:
+    scope = change[0]
+    before = fold([*history, change])
+    after = change_policy(before, scope, PolicyChange(), is_cleared=False, unset=[option])
+    said = {} if scope not in after.rules else after.rules[scope].change.model_dump()
+    expected = before.rules[scope].change.model_dump() if scope in before.rules else {}
+    expected.pop(option, None)
+    for name, value in expected.items():
+        assert said.get(name) == value
+    assert said.get(option) is None
+
+
 def test_a_selector_has_one_spelling() -> None:
     assert normalize_selector(" site=oslo, hw=pi4 ,hw=pi4") == "hw=pi4,site=oslo"
 

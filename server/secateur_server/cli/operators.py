@@ -115,6 +115,9 @@ def set_policy(
     temperature_limit_c: Annotated[float | None, typer.Option(help="Narrower above.")] = None,
     battery_floor: Annotated[float | None, typer.Option(help="Charge, 0 to 1.")] = None,
     quiet_hours: Annotated[str | None, typer.Option(help="HH:MM-HH:MM, UTC.")] = None,
+    unset: Annotated[
+        list[str] | None, typer.Option(help="An option to forget, as it is spelt here.")
+    ] = None,
     if_version: Annotated[int | None, typer.Option(help="Only if still of it.")] = None,
     broker: BROKER = DEFAULT_BROKER,
     site: SITE = "default",
@@ -140,6 +143,7 @@ def set_policy(
         "model": model,
         "change": change,
         "clear": clear,
+        "unset": tuple(option.removeprefix("--").replace("-", "_") for option in unset or ()),
         "if_version": if_version,
     }
     request(broker, site, action)
@@ -169,7 +173,7 @@ def pin(
     broker: BROKER = DEFAULT_BROKER,
     site: SITE = "default",
 ) -> None:
-    """Hold a model on a device at one level. 'none' clears what was set for this pair."""
+    """Hold a model on a device at one level. 'none' lets the planner decide again."""
     if level != "none" and not level.isdigit():
         raise InputError(f"level {level!r} is neither a number nor 'none'")
     pinned = None if level == "none" else int(level)
@@ -178,7 +182,7 @@ def pin(
         "device": device,
         "model": model,
         "change": {"pinned_level": pinned},
-        "clear": pinned is None,
+        "unset": ("pinned_level",) if pinned is None else (),
     }
     request(broker, site, action)
 

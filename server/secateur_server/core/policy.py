@@ -219,16 +219,29 @@ def _selects(selector: str, labels: Mapping[str, str]) -> bool:
 
 
 def change_policy(
-    policies: Policies, scope: Scope, change: PolicyChange, *, is_cleared: bool
+    policies: Policies,
+    scope: Scope,
+    change: PolicyChange,
+    *,
+    is_cleared: bool,
+    unset: Sequence[str] = (),
 ) -> Policies:
-    """Set what a change says in its scope; ``is_cleared`` forgets what was set there first.
+    """Set what a change says in its scope.
+
+    Args:
+        policies: Before.
+        scope: Where.
+        change: What to set.
+        is_cleared: Forget first all that was set there.
+        unset: Names of options; forget these of it first.
 
     Returns:
         Policies of the next version, or the same ones where nothing changes.
     """
     known = policies.rules.get(scope)
     before = {} if is_cleared or known is None else known.change.model_dump()
-    after = {**before, **change.model_dump(exclude_none=True)}
+    kept = {option: value for option, value in before.items() if option not in unset}
+    after = {**kept, **change.model_dump(exclude_none=True)}
     rules = {other: rule for other, rule in policies.rules.items() if other != scope}
     version = policies.version + 1
     if any(value is not None for value in after.values()):

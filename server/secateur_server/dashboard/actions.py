@@ -15,9 +15,7 @@ from secateur_protocols.control import (
     AskRebirth,
     ControlResponse,
     Forget,
-    PolicyChange,
     SetPolicy,
-    ShowPolicy,
     SteerRollout,
 )
 from secateur_server.errors import InputError, ServerError
@@ -87,25 +85,19 @@ async def pin(ask: Ask, fields: Fields) -> str:
 
 async def unpin(ask: Ask, fields: Fields) -> str:
     """Let the planner decide again; what else is set for the pair stays."""
-    scope = read_action(
-        {
-            "action": "set_policy",
-            "device": fields.get("device"),
-            "model": fields.get("model"),
-            "change": {},
-            "clear": True,
-        }
+    device, model = fields.get("device"), fields.get("model")
+    await ask(
+        read_action(
+            {
+                "action": "set_policy",
+                "device": device,
+                "model": model,
+                "change": {},
+                "unset": ("pinned_level",),
+            }
+        )
     )
-    if not isinstance(scope, SetPolicy):  # pragma: no cover - what was just read
-        raise InputError("no policy")
-    shown = await ask(ShowPolicy())
-    change = PolicyChange()
-    for rule in shown["rules"]:
-        where = (rule.get("device"), rule.get("model"), rule.get("selector"))
-        if where == (scope.device, scope.model, None):
-            change = PolicyChange.model_validate({**rule, "pinned_level": None})
-    await ask(scope.model_copy(update={"change": change, "if_version": shown["version"]}))
-    return f"The planner decides about {scope.model} on {scope.device} again."
+    return f"The planner decides about {model} on {device} again."
 
 
 async def rebirth(ask: Ask, fields: Fields) -> str:

@@ -31,7 +31,9 @@ def foresee(link: Link, action: SetPolicy, shown: Mapping[str, Any]) -> Outcome:
     except ValueError as error:
         raise InputError(str(error)) from error
     scope = Scope(action.device, action.model, selector)
-    changed = change_policy(today, scope, action.change, is_cleared=action.clear)
+    changed = change_policy(
+        today, scope, action.change, is_cleared=action.clear, unset=action.unset
+    )
     with link.lock:
         fleet = link.fleet
         known = [name for name in fleet.recording.devices() if name in fleet.devices]

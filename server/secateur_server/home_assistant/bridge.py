@@ -194,7 +194,8 @@ class Bridge:
             return
         level = None if chosen == AUTOMATIC else int(chosen[:4])
         change = PolicyChange(pinned_level=level)
-        self._ask(SetPolicy(device=device, model=model, change=change, clear=level is None))
+        unset = ("pinned_level",) if level is None else ()
+        self._ask(SetPolicy(device=device, model=model, change=change, unset=unset))
         self._ask(ShowPolicy())
 
     def _ask(self, action: Action) -> None:
