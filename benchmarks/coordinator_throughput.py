@@ -38,12 +38,7 @@ from secateur_server.core.experience import SETTLED_PERIODS
 from secateur_server.driver import Driver
 from secateur_server.registry.registry import Registry
 from secateur_server.simulation.devices import Devices
-from secateur_server.simulation.scenario import (
-    SilenceSpec,
-    make_ladder,
-    read_scenario,
-    write_ladder,
-)
+from secateur_server.simulation.scenario import make_ladder, read_scenario, write_ladder
 from secateur_server.simulation.world import Body, World
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,9 +122,8 @@ class Fleet:
     """Simulated devices, and messages of theirs made beforehand."""
 
     def __init__(self, count: int) -> None:
-        every_period = SilenceSpec(refresh_periods=1)  # what is said is what is measured
-        scenario = read_scenario(SCENARIO).model_copy(update={"silence": every_period})
-        self.world = World(scenario, count)
+        # What is said is what is measured.
+        self.world = World(read_scenario(SCENARIO).with_every_period_said(), count)
         self.devices = Devices(self.world)
         self._body = Body(self.world)
         self.ladder = make_ladder(self.world.scenario.ladder)

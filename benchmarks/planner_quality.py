@@ -32,7 +32,7 @@ import numpy as np
 
 from secateur_server.simulation.players import Fixed, Greedy, Oracle
 from secateur_server.simulation.report import Tally, regret_points
-from secateur_server.simulation.scenario import Scenario, SilenceSpec, read_scenario
+from secateur_server.simulation.scenario import Scenario, read_scenario
 from secateur_server.simulation.virtual import Planner, play
 from secateur_server.simulation.world import World
 
@@ -73,8 +73,7 @@ def main() -> None:
         f"(d) greedy below {rule:.0%}": calm[rule],
     }
     planner, said_share = play_planner(scenario, count)
-    all_said = scenario.model_copy(update={"silence": SilenceSpec(refresh_periods=1)})
-    told_all, _ = play_planner(all_said, count)
+    told_all, _ = play_planner(scenario.with_every_period_said(), count)
     rows = {**baselines, "(e) oracle": oracle, "planner": planner}
     for name, tally in rows.items():
         print(line(name, tally, oracle))

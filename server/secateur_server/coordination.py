@@ -195,6 +195,7 @@ class Coordination:
     def drop(self, device: str) -> None:
         """Forget a device that the database does not hold any more."""
         self.devices.pop(device, None)
+        self.context.assignments.pop(device, None)
         self.saver.forget(device)
         self.inventory.forget(device)
         self.rollouts.forget_device(device)

@@ -182,7 +182,7 @@ def pin(
         "device": device,
         "model": model,
         "change": {"pinned_level": pinned},
-        "unset": ("pinned_level",) if pinned is None else (),
+        "unset": ("pinned_level",),
     }
     request(broker, site, action)
 

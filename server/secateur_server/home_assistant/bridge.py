@@ -194,8 +194,8 @@ class Bridge:
             return
         level = None if chosen == AUTOMATIC else int(chosen[:4])
         change = PolicyChange(pinned_level=level)
-        unset = ("pinned_level",) if level is None else ()
-        self._ask(SetPolicy(device=device, model=model, change=change, unset=unset))
+        wish = SetPolicy(device=device, model=model, change=change, unset=("pinned_level",))
+        self._ask(wish)
         self._ask(ShowPolicy())
 
     def _ask(self, action: Action) -> None:

@@ -143,6 +143,7 @@ class Devices:
                 if number in self._held_back and not weather.is_away[number]:
                     yield number, self._held_back.pop(number)
                 continue
+            self._said[number] += 1
             resources = _renew(NO_RESOURCES, dict(zip(SENSED, sensed, strict=True)))
             telemetry = self._telemetry(number, level, recent_ms, resources)
             if is_odd or number in self._held_back:
@@ -197,7 +198,6 @@ class Devices:
                 "since_switch_s": periods * self._silent.period_s,
             },
         )
-        self._said[number] += 1
         return _renew(
             self._silent,
             {"sequence": self._said[number], "resources": resources, "models": (measured,)},

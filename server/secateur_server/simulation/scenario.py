@@ -159,6 +159,11 @@ class Scenario(_Part):
     link: LinkSpec = LinkSpec()
     silence: SilenceSpec = SilenceSpec()
 
+    def with_every_period_said(self) -> "Scenario":
+        """Give the same scenario with agents that leave nothing unsaid."""
+        every = self.silence.model_copy(update={"refresh_periods": 1})
+        return self.model_copy(update={"silence": every})
+
 
 def read_scenario(path: Path) -> Scenario:
     """Read a scenario.
