@@ -143,10 +143,26 @@ def set_policy(
         "model": model,
         "change": change,
         "clear": clear,
-        "unset": tuple(option.removeprefix("--").replace("-", "_") for option in unset or ()),
+        "unset": tuple(_field(option) for option in unset or ()),
         "if_version": if_version,
     }
     request(broker, site, action)
+
+
+def _field(option: str) -> str:
+    """Give the field of policy that an option of this command sets.
+
+    Raises:
+        InputError: No such option.
+    """
+    from secateur_protocols.control import PolicyChange
+
+    field = option.removeprefix("--").replace("-", "_")
+    if field not in PolicyChange.model_fields:
+        known = ", ".join(PolicyChange.model_fields).replace("_", "-")
+        msg = f"--unset {option}: no option of policy; there are {known}"
+        raise InputError(msg)
+    return field
 
 
 def show_policy(
