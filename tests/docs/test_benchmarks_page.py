@@ -3,8 +3,8 @@
 import json
 import re
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,29 +12,36 @@ ROOT = Path(__file__).parents[2]
 RAW = ROOT / "docs" / "benchmarks.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
 NUMBERS = re.compile(r"\d+(?:\.\d+)? (?:MB|ms|us|µs|%|times|points)\b")
+REPORT = runpy.run_path(str(ROOT / "benchmarks" / "report.py"))
+IN_EVERY_RUN = {"coordinator_throughput", "planner_quality"}
+"""These use the simulation as no other test does; all together take a quarter of an hour."""
 
 
-@pytest.fixture(scope="module")
-def report() -> dict[str, Any]:
-    return runpy.run_path(str(ROOT / "benchmarks" / "report.py"))
+def scripts() -> Iterator[object]:
+    for name in REPORT["scripts"]():
+        yield pytest.param(name, marks=() if name in IN_EVERY_RUN else pytest.mark.nightly)
 
 
-def test_the_page_says_nothing_but_the_raw_numbers(report: dict[str, Any]) -> None:
-    made = report["page"](json.loads(RAW.read_text(encoding="utf-8"))).splitlines()
+def test_the_page_says_nothing_but_the_raw_numbers() -> None:
+    made = REPORT["page"](json.loads(RAW.read_text(encoding="utf-8"))).splitlines()
     said = PAGE.read_text(encoding="utf-8").splitlines()
     other = [line for line in said if line not in made]
     assert other == [], "python benchmarks/report.py --page"
 
 
-def test_what_takes_long_is_a_benchmark(report: dict[str, Any]) -> None:
-    assert report["TOO_LONG"] <= set(report["scripts"]())
+def test_what_takes_long_is_a_benchmark() -> None:
+    assert REPORT["TOO_LONG"] <= set(REPORT["scripts"]())
 
 
-def test_every_benchmark_prints_an_object_and_takes_quick(report: dict[str, Any]) -> None:
-    for path in report["scripts"]().values():
-        text = path.read_text(encoding="utf-8")
-        assert "json.dumps" in text, path.name
-        assert "--quick" in text, path.name
+@pytest.mark.slow
+@pytest.mark.usefixtures("mosquitto")
+@pytest.mark.parametrize("script", scripts())
+def test_a_quick_run_tells_each_figure_of_the_page(script: str) -> None:
+    try:
+        found = REPORT["run"](script, is_quick=True)["found"]
+    except REPORT["NotHereError"] as error:
+        pytest.skip(str(error))
+    assert {claim.key for claim in REPORT["CLAIMS"] if claim.script == script} <= set(found)
 
 
 def test_the_readme_has_no_measured_number() -> None:
