@@ -34,8 +34,8 @@ from secateur_server.adapters.embedded_broker import EmbeddedBroker
 from secateur_server.adapters.operator import OperatorClient
 from secateur_server.adapters.store import Store, sqlite_url
 from secateur_server.collector import collect_seldom
+from secateur_server.coordinator.driver import Driver
 from secateur_server.core.experience import SETTLED_PERIODS
-from secateur_server.driver import Driver
 from secateur_server.registry.registry import Registry
 from secateur_server.simulation.devices import Devices
 from secateur_server.simulation.scenario import make_ladder, read_scenario, write_ladder

@@ -44,7 +44,7 @@ from secateur_protocols.state import Desired, DesiredModel, LadderRef
 from secateur_protocols.topics import Leaf, device_topic, parse_device_topic
 from secateur_server.adapters.artifacts_http import ArtifactsServer
 from secateur_server.adapters.embedded_broker import EmbeddedBroker
-from secateur_server.block_server import BlockServer
+from secateur_server.coordinator.block_server import BlockServer
 from secateur_server.registry.registry import Registry
 
 DIGITS = Path(__file__).resolve().parents[1] / "examples" / "digits"

@@ -21,7 +21,7 @@ from secateur_agent.settings import AgentSettings
 from secateur_protocols.manifest import Ladder
 from secateur_protocols.messages import TOPICS
 from secateur_server.cli.app import app as server_app
-from secateur_server.settings import ServeSettings
+from secateur_server.coordinator.settings import ServeSettings
 
 WIDTH = 96
 """Of help texts, characters."""

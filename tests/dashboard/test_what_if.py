@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secateur_protocols.control import PolicyChange
+from secateur_server.coordinator.driver import Driver
 from secateur_server.core.policy import Policies, Scope, change_policy
 from secateur_server.dashboard.history import Moment
 from secateur_server.dashboard.what_if import (
@@ -17,7 +18,6 @@ from secateur_server.dashboard.what_if import (
     sample,
     share_out,
 )
-from secateur_server.driver import Driver
 from secateur_server.errors import ServerError
 from support.browser import Browser
 from support.dashboard_stage import Stage

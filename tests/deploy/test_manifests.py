@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from secateur_server.settings import ServeSettings
+from secateur_server.coordinator.settings import ServeSettings
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 YAML = sorted(path for suffix in ("*.yaml", "*.yml") for path in DEPLOY.rglob(suffix))

@@ -15,8 +15,8 @@ from prometheus_client.core import CollectorRegistry
 from secateur_agent.core.report import DeviceReport
 from secateur_agent.oip.metrics import render
 from secateur_server.adapters.store import Store, sqlite_url
-from secateur_server.driver import Driver
-from secateur_server.metrics import FleetCollector
+from secateur_server.coordinator.driver import Driver
+from secateur_server.coordinator.metrics import FleetCollector
 from secateur_server.registry.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from secateur_agent.settings import AgentSettings
-from secateur_server.settings import ServeSettings
+from secateur_server.coordinator.settings import ServeSettings
 
 ROOT = Path(__file__).parents[2]
 PAGES = [

@@ -12,8 +12,8 @@ from secateur_protocols.manifest import Ladder
 from secateur_protocols.presence import Presence, PresenceState
 from secateur_protocols.telemetry import Resources
 from secateur_protocols.topics import Leaf
+from secateur_server.coordinator.metrics import add_up
 from secateur_server.core.fleet import DeviceState
-from secateur_server.metrics import add_up
 from support.coordinators import Served
 from support.scripted_device import ScriptedDevice, wait_until
 from support.situations import make_info, make_ladder, make_measured, make_telemetry

@@ -23,9 +23,9 @@ from secateur_server.adapters.embedded_broker import EmbeddedBroker
 from secateur_server.adapters.operator import OperatorClient
 from secateur_server.adapters.shared_subscription import delivers_shared
 from secateur_server.adapters.store import Store
+from secateur_server.coordinator.replicas import CONTROL
 from secateur_server.core.ownership import owner_of
 from secateur_server.registry.registry import Registry
-from secateur_server.replicas import CONTROL
 from support.postgres import PostgresServer
 from support.scripted_device import ScriptedDevice, retained_topics, wait_until
 from support.situations import (

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from secateur_server.adapters.store import Store, sqlite_url
+from secateur_server.coordinator.replicas import Alone
+from secateur_server.coordinator.saving import MAX_ROWS, SAVE_S, Saver
 from secateur_server.core.fleet import DeviceState, hear
-from secateur_server.replicas import Alone
-from secateur_server.saving import MAX_ROWS, SAVE_S, Saver
 from support.situations import make_info, make_ladder, make_measured, make_telemetry
 
 

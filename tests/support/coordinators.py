@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secateur_server.adapters.store import Store, sqlite_url
-from secateur_server.driver import Driver
+from secateur_server.coordinator.driver import Driver
 from secateur_server.registry.registry import Registry
 
 ARTIFACTS_URL = "http://127.0.0.1:1/blobs"

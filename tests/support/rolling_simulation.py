@@ -18,6 +18,7 @@ from secateur_protocols.presence import Presence, PresenceState
 from secateur_protocols.rollout import RolloutPlan
 from secateur_protocols.state import Desired, LadderRef, ProofOfRun, Reported, ReportedModel
 from secateur_protocols.telemetry import ModelTelemetry, Resources, Served, Telemetry
+from secateur_server.coordinator.rollout_course import Course
 from secateur_server.core.cohort import allowed_count
 from secateur_server.core.context import Context, Published
 from secateur_server.core.coordinator import plan
@@ -26,7 +27,6 @@ from secateur_server.core.fleet import DeviceState, hear
 from secateur_server.core.policy import Policies, Scope, change_policy
 from secateur_server.core.proof import ExpectedOutputs
 from secateur_server.core.rollout import Promote, Replan, Rollout, Step, step
-from secateur_server.rollout_course import Course
 from support.ladders import digest_of
 from support.situations import make_info, make_ladder
 

@@ -21,16 +21,16 @@ from secateur_server.cli.keys import (
     find_places,
     known_passphrases,
 )
+from secateur_server.coordinator.settings import ServeSettings, read_settings
 from secateur_server.errors import InputError
-from secateur_server.settings import ServeSettings, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from secateur_server.adapters.store import Store
+    from secateur_server.coordinator.replicas import Replicas
     from secateur_server.core.context import Published
     from secateur_server.dashboard.child import DashboardChild
-    from secateur_server.replicas import Replicas
     from secateur_server.signing.places import Places
     from secateur_server.signing.sealed import Passphrases
 
@@ -242,10 +242,10 @@ def _serve(settings: ServeSettings, ready_file: Path | None) -> None:
     from secateur_server.adapters.embedded_broker import EmbeddedBroker
     from secateur_server.adapters.files import hold_folder, write_atomically
     from secateur_server.adapters.store import Store, sqlite_url
-    from secateur_server.block_server import BlockServer
     from secateur_server.collector import collect_seldom
-    from secateur_server.driver import Driver
-    from secateur_server.metrics import renderer
+    from secateur_server.coordinator.block_server import BlockServer
+    from secateur_server.coordinator.driver import Driver
+    from secateur_server.coordinator.metrics import renderer
     from secateur_server.registry.registry import Registry
     from secateur_server.signing.refresher import Refresher
     from secateur_server.signing.standing import expiries
@@ -332,7 +332,7 @@ def _start_dashboard(settings: ServeSettings, broker_url: str) -> "DashboardChil
 
 def _replicas(settings: ServeSettings, store: "Store") -> "Replicas | None":
     from secateur_server.adapters.shared_subscription import delivers_shared
-    from secateur_server.replicas import Replicas
+    from secateur_server.coordinator.replicas import Replicas
 
     if settings.replica is None or settings.broker is None:
         return None

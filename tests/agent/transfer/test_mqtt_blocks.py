@@ -17,7 +17,7 @@ from secateur_agent.transfer.transfers import Transfers
 from secateur_agent.transfer.watch import Patience
 from secateur_protocols.ota import ReasonCode
 from secateur_server.adapters.embedded_broker import EmbeddedBroker
-from secateur_server.block_server import BlockServer
+from secateur_server.coordinator.block_server import BlockServer
 from support.waiting import wait_until
 
 CONTENT = random.Random(5).randbytes(3_000_001)

@@ -17,7 +17,7 @@ from secateur_protocols.blocks import BLOCK_BYTES, BlocksRequest
 from secateur_protocols.codec import decode
 from secateur_protocols.topics import Leaf, device_topic
 from secateur_server.adapters.embedded_broker import EmbeddedBroker
-from secateur_server.block_server import BlockServer
+from secateur_server.coordinator.block_server import BlockServer
 from support.agent_process import EVALUATION, AgentProcess
 from support.hostile_http import HostileServer, hostile_server
 from support.listener import Listener

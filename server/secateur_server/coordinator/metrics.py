@@ -20,9 +20,9 @@ from secateur_protocols.presence import PresenceState
 from secateur_protocols.rollout import RolloutState
 from secateur_protocols.state import DesiredModel, ReportedModel
 from secateur_protocols.telemetry import ModelTelemetry
+from secateur_server.coordinator.counters import Met
+from secateur_server.coordinator.driver import Driver
 from secateur_server.core.fleet import DeviceState
-from secateur_server.counters import Met
-from secateur_server.driver import Driver
 
 Expiries = Callable[[], Mapping[str, datetime | None]]
 """Gives when the signed metadata of each role expires; ``None``: there is none."""

@@ -9,8 +9,8 @@ from secateur_protocols.errors import ProtocolError
 from secateur_protocols.logs import LogEvent, about
 from secateur_protocols.topics import control_response
 from secateur_server.adapters.broker import Broker
-from secateur_server.control import Coordinator, answer
-from secateur_server.counters import Met
+from secateur_server.coordinator.control import Coordinator, answer
+from secateur_server.coordinator.counters import Met
 
 log = logging.getLogger("secateur.coordinator")
 

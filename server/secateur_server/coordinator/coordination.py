@@ -16,17 +16,17 @@ from secateur_protocols.state import Desired
 from secateur_protocols.telemetry import Telemetry
 from secateur_protocols.topics import Leaf
 from secateur_server.adapters.store import Store
+from secateur_server.coordinator.counters import Counters, Met
+from secateur_server.coordinator.replicas import Alone, Replicas
+from secateur_server.coordinator.rollouts import Rollouts
+from secateur_server.coordinator.saving import Saver
 from secateur_server.core.context import Context
 from secateur_server.core.coordinator import plan
 from secateur_server.core.fleet import DeviceState, Said, hear, learn_from, recall
 from secateur_server.core.inventory import Inventory
 from secateur_server.core.policy import Policies
-from secateur_server.counters import Counters, Met
 from secateur_server.errors import PolicyConflictError, TransientError
 from secateur_server.registry.registry import Registry
-from secateur_server.replicas import Alone, Replicas
-from secateur_server.rollouts import Rollouts
-from secateur_server.saving import Saver
 
 MAX_DEVICES = 200_000
 """More are not taken on: memory must have a bound, and ids can be invented."""

@@ -19,6 +19,8 @@ from secateur_protocols.rollout import RolloutId, RolloutState, RolloutStatus
 from secateur_protocols.telemetry import Telemetry
 from secateur_server.adapters.rollout_store import Change, Kept, RolloutStore
 from secateur_server.adapters.store import Store
+from secateur_server.coordinator.replicas import Alone, Replicas
+from secateur_server.coordinator.rollout_course import Course
 from secateur_server.core.evidence import Versions
 from secateur_server.core.fleet import DeviceState
 from secateur_server.core.foresight import foresee
@@ -39,8 +41,6 @@ from secateur_server.core.rollout_status import describe
 from secateur_server.errors import InputError, RolloutConflictError, TransientError
 from secateur_server.registry.goldens import expected_outputs
 from secateur_server.registry.registry import Registry
-from secateur_server.replicas import Alone, Replicas
-from secateur_server.rollout_course import Course
 
 if TYPE_CHECKING:
     from secateur_server.core.context import Published

@@ -24,14 +24,14 @@ from secateur_protocols.control import (
 from secateur_protocols.ids import RequestId
 from secateur_protocols.presence import PresenceState
 from secateur_protocols.rollout import RolloutStatus
+from secateur_server.coordinator.counters import Counters
+from secateur_server.coordinator.replicas import Alone, Replicas
+from secateur_server.coordinator.rollouts import Rollouts
 from secateur_server.core.context import Context
 from secateur_server.core.fleet import DeviceState
 from secateur_server.core.inventory import Inventory
 from secateur_server.core.policy import Policies, Scope, change_policy, normalize_selector
-from secateur_server.counters import Counters
 from secateur_server.errors import InputError, PolicyConflictError, TransientError
-from secateur_server.replicas import Alone, Replicas
-from secateur_server.rollouts import Rollouts
 
 MAX_REASON = 200
 """Characters of a reason in a list: a page must fit a message."""

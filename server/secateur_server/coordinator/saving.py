@@ -12,9 +12,9 @@ from itertools import islice
 
 from secateur_protocols.logs import LogEvent, about
 from secateur_server.adapters.store import Store
+from secateur_server.coordinator.replicas import Alone, Replicas
 from secateur_server.core.fleet import DeviceState
 from secateur_server.errors import TransientError
-from secateur_server.replicas import Alone, Replicas
 
 log = logging.getLogger("secateur.coordinator")
 

@@ -41,17 +41,17 @@ from secateur_protocols.topics import (
 )
 from secateur_server.adapters.broker import Broker, Received, Subscription
 from secateur_server.adapters.store import Store
-from secateur_server.coordination import Coordination
+from secateur_server.coordinator.coordination import Coordination
+from secateur_server.coordinator.counters import Counters, Met
+from secateur_server.coordinator.replicas import Alone, Replicas
+from secateur_server.coordinator.requests import Requests
+from secateur_server.coordinator.rollouts import Rollouts
+from secateur_server.coordinator.voice import StatusLine, Voice
 from secateur_server.core.context import Context
 from secateur_server.core.fleet import DeviceState, Said
 from secateur_server.core.inventory import Inventory
 from secateur_server.core.policy import Policies
-from secateur_server.counters import Counters, Met
 from secateur_server.registry.registry import Registry
-from secateur_server.replicas import Alone, Replicas
-from secateur_server.requests import Requests
-from secateur_server.rollouts import Rollouts
-from secateur_server.voice import StatusLine, Voice
 
 log = logging.getLogger("secateur.coordinator")
 
