@@ -113,6 +113,29 @@ def test_a_broker_that_is_not_there_is_one_line_and_exit_code_2(
     assert said.out == ""
 
 
+@pytest.mark.parametrize(
+    "name", sorted(name for name, options in COMMANDS.items() if "--site" in options)
+)
+@pytest.mark.parametrize("site", ["Oslo", "oslo/+", ""])
+def test_a_site_of_no_such_name_is_one_line_and_exit_code_2(
+    name: str,
+    site: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    needed = {**NEEDED, "simulate": WITH_FILE["simulate"]}.get(name, [])
+    code = run([*name.split(), *needed, "--site", site])
+    said = capsys.readouterr()
+    assert code == 2
+    (line,) = said.err.strip().splitlines()
+    assert line.startswith("secateur: error: ")
+    assert "site" in line
+    assert said.out == ""
+    assert list(tmp_path.rglob("*")) == []
+
+
 @pytest.mark.parametrize("name", sorted(WITH_FILE))
 def test_a_file_that_is_not_there_is_one_line_and_exit_code_2_and_nothing_is_written(
     name: str,

@@ -1,14 +1,29 @@
 """``secateur devices | status | policy | pin | rebirth | forget``: an operator's requests."""
 
 import json
+import re
 from typing import Annotated, Any
 
 import typer
 
+from secateur_protocols.ids import NAME_PATTERN
 from secateur_server.errors import InputError
 
+
+def site_name(site: str) -> str:
+    """Give the site back.
+
+    Raises:
+        InputError: It cannot be the name of one.
+    """
+    if not re.fullmatch(NAME_PATTERN, site):
+        msg = f"--site {site}: a site is named by lower-case letters, digits and inner hyphens"
+        raise InputError(msg)
+    return site
+
+
 BROKER = Annotated[str, typer.Option(help="Where the broker is.", envvar="SECATEUR_BROKER")]
-SITE = Annotated[str, typer.Option(help="Which site.")]
+SITE = Annotated[str, typer.Option(help="Which site.", callback=site_name)]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_BROKER = "mqtt://127.0.0.1:1883"
 

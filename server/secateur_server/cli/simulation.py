@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from secateur_server.cli.operators import site_name
 from secateur_server.errors import InputError
 
 MAX_DEVICES = 100_000
@@ -29,7 +30,9 @@ def simulate(
     broker: Annotated[
         str | None, typer.Option(help="Play against a running coordinator; none: no MQTT.")
     ] = None,
-    site: Annotated[str, typer.Option(help="Of that coordinator.")] = "default",
+    site: Annotated[
+        str, typer.Option(help="Of that coordinator.", callback=site_name)
+    ] = "default",
     speed: Annotated[float, typer.Option(min=0.1, help="With --broker: times real.")] = 60.0,
     connections: Annotated[int, typer.Option(min=1, max=200, help="With --broker.")] = 4,
     write_ladder: Annotated[
