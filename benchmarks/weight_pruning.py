@@ -60,7 +60,7 @@ class Subject:
     def accuracy(self, after: Graph) -> float:
         """Give the top-1 accuracy on the evaluation set."""
         runner = measurement.load(self.written(after), 1)
-        found = measurement.outputs(runner, self.evaluation)
+        found, *_ = measurement.outputs(runner, self.evaluation)
         labels = found.reshape(len(found), -1).argmax(axis=1)
         return round(float((labels == self.evaluation.y).mean()), 4)
 

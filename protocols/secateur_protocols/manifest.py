@@ -29,12 +29,13 @@ class Metric(StrEnum):
     """What an accuracy counts."""
 
     TOP1 = "top1"
-    """Share of samples whose largest output is the label."""
+    """Share of samples that are answered with the label."""
     AGREEMENT = "agreement"
-    """Share of samples whose largest output is that of level 0; for sets without labels."""
+    """Share of answers that are those of level 0; for networks whose outputs all name a class,
+    and sets without labels."""
     FIDELITY = "fidelity"
-    """Share of the variance of level 0's outputs that is met; for networks that do not name
-    a class, and sets without labels."""
+    """The mean over outputs: of those that name a class their agreement, of numbers the share
+    of the variance of level 0's that is met; for other networks, and sets without labels."""
 
 
 class Accuracy(Message):

@@ -5,8 +5,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from secateur_agent.engine import find_engine
@@ -27,7 +29,7 @@ from secateur_agent.inference.commands import (
 )
 from secateur_agent.inference.frame import Answered, Frame, Outcome, Unanswered
 from secateur_agent.inference.intake import Intake
-from secateur_agent.inference.lane import Lane
+from secateur_agent.inference.lane import Lane, named_label
 from secateur_agent.inference.loader import Loader
 from secateur_agent.inference.realtime import Realtime
 from secateur_protocols.manifest import Ladder
@@ -221,3 +223,18 @@ def test_an_output_that_is_not_finite_is_a_fault_and_never_an_answer(bench: Benc
     assert seen.faults == 1
     assert isinstance(bench.outcomes[0], Unanswered)
     assert not bench.outcomes[0].is_dropped
+
+
+@pytest.mark.parametrize(
+    ("output", "label"),
+    [
+        (np.array([[0.1, 0.7, 0.2]], np.float32), 1),
+        (np.array([[-3, -90, 11]], np.int8), 2),
+        (np.array([[4]], np.int64), 4),
+        (np.array(4, np.int32), 4),
+        (np.array([[9, 3]], np.int32), 0),
+        (np.array([[-5]], np.int8), 0),  # the code of the only number, no label
+    ],
+)
+def test_the_label_that_an_output_names(output: npt.NDArray[Any], label: int) -> None:
+    assert named_label(output) == label

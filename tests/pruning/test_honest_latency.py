@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from secateur_server.pruning.budget import Budget, Resource
-from secateur_server.pruning.divergence import agreement
 from secateur_server.pruning.measurement import FEWEST_ROUNDS, ROUNDS, _is_settled
 from secateur_server.pruning.pruner import PruneRequest, prune
 from secateur_server.pruning.task import Options
@@ -19,15 +18,6 @@ def test_a_median_is_settled_when_its_rounds_agree() -> None:
     assert _is_settled(calm)
     assert _is_settled([*calm, 9.0])  # one bad moment
     assert not _is_settled(rough)
-
-
-def test_agreement_counts_answers_of_a_classifier_and_variance_of_others() -> None:
-    wanted = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]], np.float32)
-    found = wanted[:, ::-1].copy()
-    found[0] = wanted[0]
-    assert agreement(wanted, found, is_classifier=True) == pytest.approx(0.25)
-    assert 0 <= agreement(wanted, found, is_classifier=False) < 1
-    assert agreement(wanted, wanted, is_classifier=False) == 1.0
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from secateur_server.pruning.bases import whole
 from secateur_server.pruning.blocks import find_blocks, without
 from secateur_server.pruning.budget import Budget, Resource, prices_of
 from secateur_server.pruning.cost import total_macs
-from secateur_server.pruning.divergence import agreement
+from secateur_server.pruning.divergence import Answer, agreement
 from secateur_server.pruning.execution import as_reals
 from secateur_server.pruning.flatbuffer import Source, write_model
 from secateur_server.pruning.graph import read_graph
@@ -181,8 +181,19 @@ def test_answers_are_judged_on_samples_that_the_network_was_not_fitted_to() -> N
     wanted, found = (
         np.array([run(each, row)[0] for row in rows]) for each in (task.source.content, content)
     )
-    alike = agreement(wanted, found, is_classifier=True)
+    alike = agreement([Answer.CLASS], [wanted], [found])
     assert answered_alike(work, proposal) == pytest.approx(alike)
+
+
+def test_a_network_that_gives_only_labels_is_judged_by_what_they_are_told_from() -> None:
+    net = architectures.Sketch(12)
+    x = net.layer(net.input(1, 16, 16, 3), 12, stride=2)
+    logits = net.dense(net.mean(net.layer(x, 16)), net.normal(5, 16))
+    axis = net.constant(np.int32(-1))
+    content = net.finish(net.op("ARG_MAX", logits, axis, outputType=2))
+    work = Narrowing(whole(make_task(content, Options())))
+    half = Proposal(tuple(group.size // 2 for group in work.groups), (0,) * len(work.groups))
+    assert 0 < work.judge(half, 24) < 1
 
 
 @pytest.mark.parametrize("is_distilled", [False, True])

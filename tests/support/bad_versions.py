@@ -98,7 +98,7 @@ def read_labelled(path: Path) -> Samples:
 
 
 def top1(content: bytes, samples: Samples) -> float:
-    found = measurement.outputs(measurement.load(content, 1), samples)
+    found, *_ = measurement.outputs(measurement.load(content, 1), samples)
     assert samples.y is not None
     return float((found.reshape(len(samples), -1).argmax(axis=1) == samples.y).mean())
 

@@ -38,6 +38,15 @@ FEW = 64
 OVERDUE_S = 0.2
 """Between two reports of too many late answers, seconds."""
 
+LABELS = frozenset({np.dtype(np.int32), np.dtype(np.int64)})
+"""Types in which an ARG_MAX says a label; codes of quantized numbers are shorter."""
+
+
+def named_label(output: Tensor) -> int:
+    """Give the label that an output names: itself where it is one, or its largest's place."""
+    is_label = output.size == 1 and output.dtype in LABELS
+    return int(output.item() if is_label else output.argmax())
+
 
 @dataclass(frozen=True, slots=True)
 class Serving:
@@ -276,7 +285,7 @@ class Lane(threading.Thread):
         if frame.settle is not None or self._results is not None:
             self._hand_over(frame, Answered(serving.load, serving.model, outputs, latency_ms))
         serving.recent_ms.append(inference_ms)
-        is_correct = None if frame.label is None else int(outputs[0].argmax()) == frame.label
+        is_correct = None if frame.label is None else named_label(outputs[0]) == frame.label
         self.meter.answered(serving.load.level, latency_ms, is_correct=is_correct)
         trial = self._trial
         if trial is not None and trial.answered(inference_ms):

@@ -5,8 +5,6 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import ValidationError
 
 from secateur_protocols.codec import first_problem
@@ -21,6 +19,7 @@ from secateur_protocols.manifest import (
 )
 from secateur_server.errors import InputError
 from secateur_server.pruning import measurement
+from secateur_server.pruning.divergence import Answer
 from secateur_server.pruning.golden import record
 from secateur_server.pruning.memory import peak_memory_bytes
 from secateur_server.pruning.pareto import Merits, rungs
@@ -109,7 +108,7 @@ def judge(
     candidates: Sequence[Candidate],
     evaluation: Samples,
     *,
-    is_classifier: bool,
+    kinds: Sequence[Answer],
     threads: int,
     floor: float | None,
     progress: Progress,
@@ -119,7 +118,7 @@ def judge(
     Args:
         candidates: The dense network first.
         evaluation: What accuracy is measured on.
-        is_classifier: Whether the first output holds one number per class.
+        kinds: What each output says.
         threads: Of the engine.
         floor: The least accuracy of a level.
         progress: Told the share that is done and what comes next.
@@ -128,7 +127,7 @@ def judge(
         InputError: The engine refuses a candidate.
     """
     runners = [measurement.load(each.content, threads) for each in candidates]
-    outputs: list[npt.NDArray[np.float32]] = []
+    outputs: list[measurement.Outputs] = []
     for found in share(lambda runner: measurement.outputs(runner, evaluation), runners):
         progress(len(outputs) / len(runners), "measuring accuracy")
         outputs.append(found)
@@ -138,9 +137,7 @@ def judge(
     measured = []
     for k, candidate in enumerate(candidates):
         progress(k / len(candidates), "measuring memory")
-        accuracy = measurement.accuracy(
-            outputs[k], outputs[0], evaluation, is_classifier=is_classifier
-        )
+        accuracy = measurement.accuracy(outputs[k], outputs[0], evaluation, kinds)
         memory = peak_memory_bytes(candidate.content)
         measured.append(Measured(candidate, accuracy, latencies[k], memory))
     apart = _superfluous(measured, outputs)
@@ -153,7 +150,7 @@ def judge(
 
 
 def _superfluous(
-    measured: Sequence[Measured], outputs: Sequence[npt.NDArray[np.float32]]
+    measured: Sequence[Measured], outputs: Sequence[measurement.Outputs]
 ) -> dict[int, str]:
     """Say which of the networks that are stored in two ways are not to be kept."""
     twins = [
@@ -161,11 +158,11 @@ def _superfluous(
             stored_bytes=len(each.candidate.content),
             travel_bytes=each.merits.size_bytes,
             p50_ms=each.latency.p50_ms,
-            outputs=output,
+            outputs=answers,
             storing=each.candidate.storing,
             is_conditional=each.merits.is_conditional,
         )
-        for each, output in zip(measured, outputs, strict=True)
+        for each, answers in zip(measured, outputs, strict=True)
     ]
     contents = [each.candidate.content for each in measured]
     pairs = {

@@ -1,6 +1,7 @@
 """How far a narrower network's outputs are from the original's, without labels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,50 @@ FLOOR = 1e-6
 """Least probability that counts: an int8 SOFTMAX says 0."""
 
 
-def is_classifier(graph: Graph, output: int) -> bool:
-    """Whether an output comes from a SOFTMAX: then the largest number is the answer."""
+LEAST_SPREAD = 1e-4
+"""Least variance of an output, of its mean square: an output that is almost the same for all
+samples is met where it is met within a hundredth of its size."""
+
+
+class Answer(Enum):
+    """What an output says, and so how two networks are compared by it."""
+
+    CLASS = "the place of the largest number of the last axis: what comes from a SOFTMAX"
+    LABEL = "an integer, which is right or wrong: what comes from an ARG_MAX"
+    NUMBERS = "real numbers, which are more or less right"
+
+
+def compared(graph: Graph) -> frozenset[int]:
+    """Give the tensors by which narrower networks are compared with the original.
+
+    They are its outputs; in place of a label, the real numbers that it is told from.
+    """
+    found, waiting, seen = set[int](), list(graph.outputs), set[int]()
+    while waiting:
+        tensor = waiting.pop()
+        if tensor in seen:
+            continue
+        seen.add(tensor)
+        maker = graph.maker(tensor)
+        if graph.tensors[tensor].is_real:
+            found.add(tensor)
+        elif maker is not None:
+            waiting += graph.computed(maker)
+    return frozenset(found)
+
+
+def answers(graph: Graph) -> tuple[Answer, ...]:
+    """Say what each output of a network says."""
+    return tuple(_answer(graph, output) for output in graph.outputs)
+
+
+def _answer(graph: Graph, output: int) -> Answer:
+    if _is_probability(graph, output):
+        return Answer.CLASS
+    return Answer.NUMBERS if graph.tensors[output].is_real else Answer.LABEL
+
+
+def _is_probability(graph: Graph, output: int) -> bool:
     makers = {made: operator for operator in graph.operators for made in operator.outputs}
     maker = makers.get(output)
     while maker is not None and maker.kind in {"QUANTIZE", "DEQUANTIZE", "RESHAPE"}:
@@ -45,24 +88,36 @@ def divergence(
         _one(
             np.asarray(wanted[tensor][part], np.float64),
             np.asarray(found[tensor][part], np.float64),
-            is_probability=is_classifier(graph, tensor),
+            is_probability=_is_probability(graph, tensor),
         )
         for tensor in known
     ]
     return float(np.mean(each))
 
 
-def agreement(wanted: Values, found: Values, *, is_classifier: bool) -> float:
-    """Give the share of the samples that are answered alike, 0 to 1.
+def agreement(
+    kinds: Sequence[Answer], wanted: Sequence[Values], found: Sequence[Values]
+) -> float:
+    """Give the share of the original's answers that is met, 0 to 1: the mean over outputs.
+
+    Of classes and labels the share that is the same; of numbers the share of the variance.
 
     Args:
-        wanted: The original's outputs, real numbers, [n, *shape].
+        kinds: What each output says.
+        wanted: The original's outputs, real numbers, each [n, *shape].
         found: The narrower network's.
-        is_classifier: Whether the last axis holds one number per class; if not, the share
-            of the variance that is met.
     """
-    if is_classifier:
-        return float((wanted.argmax(axis=-1) == found.argmax(axis=-1)).mean())
+    return float(np.mean([_met(*each) for each in zip(kinds, wanted, found, strict=True)]))
+
+
+def named(kind: Answer, values: Values) -> Values:
+    """Give the class or the label that an output names, [n, ...]."""
+    return values.argmax(axis=-1) if kind is Answer.CLASS else values
+
+
+def _met(kind: Answer, wanted: Values, found: Values) -> float:
+    if kind is not Answer.NUMBERS:
+        return float((named(kind, wanted) == named(kind, found)).mean())
     one, other = np.asarray(wanted, np.float64), np.asarray(found, np.float64)
     return max(0.0, 1.0 - _one(one, other, is_probability=False))
 
@@ -83,5 +138,6 @@ def _one(
         answers = max(wanted.size // int(wanted.shape[-1]), 1)
         return max(0.0, float(terms.sum()) / answers)
     spread = float(((wanted - wanted.mean(axis=0)) ** 2).sum())
+    least = LEAST_SPREAD * float((wanted**2).sum())
     missed = float(((wanted - found) ** 2).sum())
-    return missed / max(spread, 1e-30)
+    return missed / max(spread, least, 1e-30)

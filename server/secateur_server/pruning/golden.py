@@ -106,14 +106,10 @@ def record(
 
 
 def _run(runner: Runner, samples: Samples, rows: Sequence[int]) -> Run:
-    details = runner.interpreter.get_output_details()
-    fed, found = [], []
-    for k in rows:
-        codes = runner.encode(samples.sample(k))
-        runner(codes)
-        fed.append(codes)
-        found.append([runner.interpreter.get_tensor(each["index"]) for each in details])
+    fed = [runner.encode(samples.sample(k)) for k in rows]
+    found = [runner(codes) for codes in fed]
     outputs = tuple(np.array(each) for each in zip(*found, strict=True))
+    details = runner.interpreter.get_output_details()
     quantized = [each["quantization"] for each in details]
     return Run(
         inputs=tuple(np.array(each) for each in zip(*fed, strict=True)),

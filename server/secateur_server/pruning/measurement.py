@@ -12,6 +12,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from secateur_protocols.manifest import Accuracy, Latency, Metric, TensorSpec
 from secateur_server.errors import InputError
+from secateur_server.pruning.divergence import Answer, agreement, named
 from secateur_server.pruning.samples import Rows, Samples
 
 ROUNDS = 30
@@ -28,6 +29,10 @@ ROUND_S = 0.01
 than the inferences of one."""
 
 
+Outputs = tuple[npt.NDArray[np.float32], ...]
+"""What a network answers to samples: an array per output, real numbers, [n, *shape]."""
+
+
 class Runner:
     """One artifact in the engine, its tensors allocated."""
 
@@ -36,15 +41,14 @@ class Runner:
         self.threads = threads
         # Asked for once: describing a tensor takes as long as a small model's inference.
         self._inputs = interpreter.get_input_details()
-        self._output_index = interpreter.get_output_details()[0]["index"]
+        self._outputs = [each["index"] for each in interpreter.get_output_details()]
 
-    def __call__(self, codes: Sequence[Rows]) -> Rows:
-        """Run one sample, as `encode` gives it, and give the first output."""
+    def __call__(self, codes: Sequence[Rows]) -> list[Rows]:
+        """Run one sample, as `encode` gives it, and give the outputs in their own types."""
         for held, each in zip(self._inputs, codes, strict=True):
             self.interpreter.set_tensor(held["index"], each)
         self.interpreter.invoke()
-        result: Rows = self.interpreter.get_tensor(self._output_index)
-        return result
+        return [self.interpreter.get_tensor(index) for index in self._outputs]
 
     def encode(self, sample: Sequence[Rows]) -> tuple[Rows, ...]:
         """Bring a sample into the inputs' types and shapes; real numbers are quantized."""
@@ -91,38 +95,48 @@ def specs(runner: Runner) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...
     return inputs, outputs
 
 
-def outputs(runner: Runner, samples: Samples) -> npt.NDArray[np.float32]:
-    """Give the first output of every sample as real numbers, [n, *shape]."""
-    detail = runner.interpreter.get_output_details()[0]
-    scale, zero_point = detail["quantization"]
-    codes = np.array(
-        [runner(runner.encode(samples.sample(k))) for k in range(len(samples))], np.float32
+def outputs(runner: Runner, samples: Samples) -> Outputs:
+    """Give what a network answers, an array per output, real numbers, [n, *shape]."""
+    details = runner.interpreter.get_output_details()
+    found = [runner(runner.encode(samples.sample(k))) for k in range(len(samples))]
+    return tuple(
+        _decode(detail["quantization"], np.array(codes, np.float32))
+        for detail, codes in zip(details, zip(*found, strict=True), strict=True)
     )
+
+
+def _decode(
+    quantized: tuple[float, int], codes: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    scale, zero_point = quantized
     return (codes - zero_point) * scale if scale else codes
 
 
 def accuracy(
-    found: npt.NDArray[np.float32],
-    dense: npt.NDArray[np.float32],
-    samples: Samples,
-    *,
-    is_classifier: bool,
+    found: Outputs, dense: Outputs, samples: Samples, kinds: Sequence[Answer]
 ) -> Accuracy:
-    """Compare outputs with the labels, or with level 0 where there are none.
+    """Compare answers with the labels, or with level 0 where there are none.
+
+    Labels are those of the first output, as on a device. Without labels all outputs count.
 
     Args:
-        found: [n, *shape] of the level in question.
-        dense: The same of level 0.
+        found: Of the level in question.
+        dense: Of level 0.
         samples: With labels or without.
-        is_classifier: Whether the last axis holds one number per class.
+        kinds: What each output says.
     """
     count = len(samples)
     if samples.y is not None:
-        right = found.reshape(count, -1).argmax(axis=1) == samples.y
-        return _counted(Metric.TOP1, right)
-    if is_classifier:
-        return _counted(Metric.AGREEMENT, found.argmax(axis=-1) == dense.argmax(axis=-1))
-    return Accuracy(metric=Metric.FIDELITY, value=_fidelity(found, dense), samples=count)
+        told = found[0].reshape(count, -1)
+        is_label = kinds[0] is Answer.LABEL and told.shape[1] == 1
+        answer = told[:, 0] if is_label else told.argmax(axis=1)
+        return _counted(Metric.TOP1, answer == samples.y)
+    if Answer.NUMBERS not in kinds:
+        both = zip(kinds, found, dense, strict=True)
+        alike = [(named(kind, one) == named(kind, other)).ravel() for kind, one, other in both]
+        return _counted(Metric.AGREEMENT, np.concatenate(alike))
+    value = agreement(kinds, dense, found)
+    return Accuracy(metric=Metric.FIDELITY, value=value, samples=count)
 
 
 def _counted(metric: Metric, right: npt.NDArray[np.bool_]) -> Accuracy:
@@ -144,15 +158,6 @@ def interval(right: int, samples: int) -> tuple[float, float]:
     half = z * ((share * (1 - share) + z**2 / (4 * samples)) / samples) ** 0.5
     scale = 1 + z**2 / samples
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
-
-
-def _fidelity(found: npt.NDArray[np.float32], dense: npt.NDArray[np.float32]) -> float:
-    """Give the share of the variance of the dense outputs that is met, 0 to 1."""
-    error = float(((found - dense) ** 2).sum())
-    spread = float(((dense - dense.mean(axis=0)) ** 2).sum())
-    if not np.isfinite(error):
-        return 0.0
-    return 1.0 if error == 0 else max(0.0, 1.0 - error / max(spread, 1e-30))
 
 
 def latencies(

@@ -18,7 +18,7 @@ from secateur_server.pruning.bases import (
 from secateur_server.pruning.blocks import find_blocks
 from secateur_server.pruning.budget import Budget, Prices, Resource, prices_of
 from secateur_server.pruning.cost import total_macs
-from secateur_server.pruning.divergence import agreement, is_classifier
+from secateur_server.pruning.divergence import agreement, answers
 from secateur_server.pruning.flatbuffer import write_model
 from secateur_server.pruning.latency import latency_prices, time_models
 from secateur_server.pruning.measurement import load, outputs
@@ -151,8 +151,7 @@ def answered_alike(work: Narrowing, proposal: Proposal) -> float:
         outputs(load(content, task.options.threads), samples)
         for content in (task.source.content, write_model(tree))
     )
-    kind = is_classifier(task.graph, task.graph.outputs[0])
-    return agreement(wanted, found, is_classifier=kind)
+    return agreement(answers(task.graph), wanted, found)
 
 
 @dataclass(frozen=True, slots=True)

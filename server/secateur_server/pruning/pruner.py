@@ -16,7 +16,7 @@ from secateur_server.pruning.checking import Checker
 from secateur_server.pruning.cost import total_macs, total_parameters
 from secateur_server.pruning.distillation.extra import require_jax
 from secateur_server.pruning.distillation.options import DistillRequest
-from secateur_server.pruning.divergence import is_classifier
+from secateur_server.pruning.divergence import answers
 from secateur_server.pruning.execution import as_reals
 from secateur_server.pruning.flatbuffer import read_model, write_model
 from secateur_server.pruning.graph import Graph, read_graph
@@ -218,7 +218,7 @@ def _judge(
     judged = judge(
         distinct,
         evaluation,
-        is_classifier=is_classifier(task.graph, task.graph.outputs[0]),
+        kinds=answers(task.graph),
         threads=request.options.threads,
         floor=request.floor,
         progress=request.progress,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from secateur_server.pruning.channels import Channels, Ids
+from secateur_server.pruning.divergence import compared
 from secateur_server.pruning.execution import Frontier, Values
 from secateur_server.pruning.graph import Array, Graph, Operator
 from secateur_server.pruning.linear import (
@@ -136,6 +137,7 @@ class _Run:
         self.narrowed = narrow(graph, channels, stays)
         self.changed: set[int] = set()
         self.passes = 0
+        self._compared = compared(graph)
         self._channels = channels
         self._stays = stays
         self._teacher = teacher
@@ -146,7 +148,7 @@ class _Run:
         )
 
     def advance(self, operator: Operator) -> dict[int, Values]:
-        """Fit an operator if it is to be, run it, and give the network's outputs it makes."""
+        """Fit an operator if it is to be, run it, and give what it makes that is `compared`."""
         values = self._frontier.values
         if self._is_to_fit(operator):
             seen = values.get(operator.inputs[layout(operator).data])
@@ -155,7 +157,7 @@ class _Run:
         if self._has_changed(operator):
             self.changed.update(operator.outputs)
         self._frontier.step(self.narrowed, self.narrowed.operators[operator.index])
-        done = {k: values[k] for k in set(operator.outputs) & set(self.graph.outputs)}
+        done = {k: values[k] for k in self._compared.intersection(operator.outputs)}
         self._frontier.release(operator)
         return {tensor: found for tensor, found in done.items() if found is not None}
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from secateur_server.pruning.channels import Channels
+from secateur_server.pruning.divergence import compared
 from secateur_server.pruning.execution import Frontier, Values
 from secateur_server.pruning.graph import Array, Graph, Operator
 from secateur_server.pruning.linear import (
@@ -54,7 +55,8 @@ class Teacher:
         targets: By the output tensor of a weighted operator, [rows, outputs], before its
             activation; rows in the order of the samples.
         per_sample: By the same, how many positions of each sample were asked for.
-        outputs: By output tensor, [n, *shape]; those that the engine could compute.
+        outputs: By tensor that networks are `compared` by, [n, *shape]; those that the engine
+            could compute.
     """
 
     feeds: Feeds
@@ -82,14 +84,14 @@ def listen(graph: Graph, channels: Channels, feeds: Feeds, tick: Tick) -> Teache
     """
     samples = len(next(iter(feeds.values())))
     teacher = Teacher(feeds, samples, {}, {}, _positions(graph, samples), {})
-    frontier = Frontier(graph, feeds)
+    frontier, wanted = Frontier(graph, feeds), compared(graph)
     for operator in graph.operators:
         if operator.outputs and operator.outputs[0] in teacher.per_sample:
             seen = frontier.values.get(operator.inputs[layout(operator).data])
             if seen is not None:
                 _note(teacher, graph, channels, operator, seen)
         frontier.step(graph, operator)
-        for tensor in set(operator.outputs) & set(graph.outputs):
+        for tensor in wanted.intersection(operator.outputs):
             found = frontier.values[tensor]
             if found is not None:
                 teacher.outputs[tensor] = found

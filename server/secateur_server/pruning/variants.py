@@ -9,7 +9,7 @@ from secateur_server.errors import InputError
 from secateur_server.pruning import measurement
 from secateur_server.pruning.candidates import Candidate, LeftOut, judge, write_down
 from secateur_server.pruning.cost import total_macs, total_parameters
-from secateur_server.pruning.divergence import is_classifier
+from secateur_server.pruning.divergence import answers
 from secateur_server.pruning.flatbuffer import Source, read_model
 from secateur_server.pruning.graph import Graph, read_graph
 from secateur_server.pruning.pruner import precision_of, write_folder
@@ -66,7 +66,7 @@ def describe_variants(request: VariantsRequest) -> tuple[Ladder, tuple[LeftOut, 
         judged = judge(
             candidates,
             evaluation,
-            is_classifier=is_classifier(graphs[0], graphs[0].outputs[0]),
+            kinds=answers(graphs[0]),
             threads=request.threads,
             floor=None,
             progress=request.progress,

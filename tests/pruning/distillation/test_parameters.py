@@ -91,7 +91,7 @@ def test_a_quantized_model_stays_what_it_is_and_runs_closer_to_its_teacher(
     def answers(graph: Graph) -> np.ndarray[tuple[int, ...], np.dtype[np.intp]]:
         tree = source.tree()
         apply(tree, teacher, graph)
-        found = outputs(load(write_model(tree), 1), Samples((x[400:600],), None))
+        found, *_ = outputs(load(write_model(tree), 1), Samples((x[400:600],), None))
         return np.asarray(found.reshape(200, -1).argmax(axis=1))
 
     wanted = answers(teacher)

@@ -63,7 +63,7 @@ class Judge:
         self._measure = jax.jit(self._measured)
 
     def __call__(self, parameters: Parameters) -> Judgement:
-        """Judge a student; the agreement is the first output's."""
+        """Judge a student; both are means over outputs."""
         both = zip(
             _cut(self._inputs, self._batch), _cut(self._answers, self._batch), strict=True
         )
@@ -75,15 +75,13 @@ class Judge:
     def _measured(self, parameters: Parameters, inputs: Inputs, targets: Targets) -> jax.Array:
         """Give loss and agreement of each sample, [2, n]."""
         found = self._student(parameters, *inputs)
-        losses = [
-            divergence(head, target, answer, spread)
-            for head, target, answer, spread in zip(
-                self._heads, targets, found, self.spreads, strict=True
-            )
-        ]
-        first = self._heads[0]
-        agreed = agreement(first, targets[0], found[0], self.spreads[0])
-        return jnp.stack([jnp.stack(losses).mean(axis=0), agreed])
+        each = list(zip(self._heads, targets, found, self.spreads, strict=True))
+        return jnp.stack(
+            [
+                jnp.stack([compare(*one) for one in each]).mean(axis=0)
+                for compare in (divergence, agreement)
+            ]
+        )
 
 
 def _cut(arrays: tuple[Rows, ...], batch: int) -> list[tuple[Rows, ...]]:

@@ -39,7 +39,7 @@ class Twin:
     Attributes:
         stored_bytes: Of the file.
         travel_bytes: Of the file compressed.
-        outputs: On the evaluation set, as real numbers.
+        outputs: On the evaluation set, as real numbers, an array per output.
         storing: What was asked for.
         is_conditional: Whether it is of use on some devices only.
     """
@@ -47,7 +47,7 @@ class Twin:
     stored_bytes: int
     travel_bytes: int
     p50_ms: float
-    outputs: npt.NDArray[np.float32]
+    outputs: Sequence[npt.NDArray[np.float32]]
     storing: Storing = Storing.AUTO
     is_conditional: bool = False
 
@@ -68,8 +68,7 @@ def requirements(tree: Tree) -> Requirements | None:
 
 def objection(sparse: Twin, dense: Twin) -> str:
     """Say why the sparse twin is not to be kept; empty: it is."""
-    reach = max(1.0, float(np.abs(dense.outputs).max()))
-    if not np.abs(sparse.outputs - dense.outputs).max() <= SAME * reach:
+    if not all(map(_is_same, sparse.outputs, dense.outputs)):
         return "stored sparsely it computes something else"
     if sparse.storing is Storing.SPARSE:
         return ""
@@ -79,6 +78,11 @@ def objection(sparse: Twin, dense: Twin) -> str:
     if sparse.p50_ms > SLOWER * dense.p50_ms:
         return "stored sparsely it is slower"
     return ""
+
+
+def _is_same(found: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32]) -> bool:
+    reach = max(1.0, float(np.abs(wanted).max()))
+    return bool(np.abs(found - wanted).max() <= SAME * reach)
 
 
 def superfluous(twins: Sequence[Twin], pairs: Mapping[int, int]) -> dict[int, str]:
