@@ -11,7 +11,7 @@ from secateur_protocols.manifest import Ladder, Precision
 from secateur_server.cli import app
 from secateur_server.pruning.candidates import Candidate
 from secateur_server.pruning.checking import Verdict, check
-from secateur_server.pruning.flatbuffer import Source
+from secateur_server.pruning.flatbuffer import Source, write_model
 from secateur_server.pruning.graph import read_graph
 from secateur_server.pruning.precision import int8_twin
 from secateur_server.pruning.pruner import _sound
@@ -19,6 +19,26 @@ from support import architectures
 from support.tiny_models import run
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
+
+
+def as_before_2020(content: bytes) -> bytes:
+    """Say which operators there are in the old field only."""
+    tree = Source(Path("aged"), content).tree()
+    for code in tree.operatorCodes:
+        code.builtinCode = 0
+    return write_model(tree)
+
+
+def test_an_old_file_is_quantized_as_a_new_one_is() -> None:
+    new = architectures.resnet()
+    old = as_before_2020(new)
+    graph = read_graph(Source(Path("old"), old).tree())
+    (tensor,) = graph.inputs
+    shape = (32, *graph.tensors[tensor].shape)
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    wanted, found = (int8_twin(each, {tensor: x}) for each in (new, old))
+    assert old != new
+    np.testing.assert_array_equal(run(wanted, x[0])[0], run(found, x[0])[0])
 
 
 @pytest.mark.parametrize("name", ["resnet", "mobilenet_v2", "convolutional_autoencoder"])

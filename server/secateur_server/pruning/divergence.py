@@ -12,7 +12,6 @@ from secateur_server.pruning.graph import Graph
 FLOOR = 1e-6
 """Least probability that counts: an int8 SOFTMAX says 0."""
 
-
 LEAST_SPREAD = 1e-4
 """Least variance of an output, of its mean square: an output that is almost the same for all
 samples is met where it is met within a hundredth of its size."""
@@ -57,10 +56,9 @@ def _answer(graph: Graph, output: int) -> Answer:
 
 
 def _is_probability(graph: Graph, output: int) -> bool:
-    makers = {made: operator for operator in graph.operators for made in operator.outputs}
-    maker = makers.get(output)
+    maker = graph.maker(output)
     while maker is not None and maker.kind in {"QUANTIZE", "DEQUANTIZE", "RESHAPE"}:
-        maker = makers.get(maker.inputs[0])
+        maker = graph.maker(maker.inputs[0])
     return maker is not None and maker.kind in {"SOFTMAX", "LOG_SOFTMAX"}
 
 

@@ -79,7 +79,14 @@ def int8_twin(content: bytes, feeds: Mapping[int, Values]) -> bytes:
 
 
 def _tree(content: bytes) -> Tree:
-    return Source(Path("twin"), content).tree()
+    """Read an artifact so that the quantizer sees which operators it has.
+
+    Files of before 2020 say it in a field that the quantizer does not look at.
+    """
+    tree = Source(Path("twin"), content).tree()
+    for code in tree.operatorCodes:
+        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+    return tree
 
 
 def _recipe() -> list[dict[str, object]]:

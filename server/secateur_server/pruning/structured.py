@@ -130,8 +130,8 @@ def _in_time(works: list[Narrowing], prices: Prices, level: Budget) -> Iterator[
         alike = answered_alike(chosen.work, chosen.found.proposal)
         if alike < LEAST_AGREEMENT and not task.options.is_distilled:
             why = why or (
-                f"the closest network so fast answers only {alike:.0%} of the calibration "
-                "samples that were held back as the dense one does"
+                f"the closest network so fast is only {alike:.0%} like the dense one, by its "
+                "answers to calibration samples that were held back"
             )
             continue
         if why:
