@@ -3,7 +3,6 @@
 import json
 import re
 import runpy
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,10 @@ IN_EVERY_RUN = {"coordinator_throughput", "planner_quality"}
 """These use the simulation as no other test does; all together take a quarter of an hour."""
 
 
-def scripts() -> Iterator[object]:
-    for name in REPORT["scripts"]():
-        yield pytest.param(name, marks=() if name in IN_EVERY_RUN else pytest.mark.nightly)
+SCRIPTS = [
+    pytest.param(name, marks=() if name in IN_EVERY_RUN else pytest.mark.nightly)
+    for name in REPORT["scripts"]()
+]
 
 
 def test_the_page_says_nothing_but_the_raw_numbers() -> None:
@@ -35,7 +35,7 @@ def test_what_takes_long_is_a_benchmark() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("mosquitto")
-@pytest.mark.parametrize("script", scripts())
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_a_quick_run_tells_each_figure_of_the_page(script: str) -> None:
     try:
         found = REPORT["run"](script, is_quick=True)["found"]
