@@ -1,6 +1,7 @@
 """Int8 versions: the same inputs and outputs, smaller, and close to the float network."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from secateur_server.pruning.graph import read_graph
 from secateur_server.pruning.precision import int8_twin
 from secateur_server.pruning.pruner import _sound
 from support import architectures
+from support.quantized_twins import float16
 from support.tiny_models import run
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
@@ -29,16 +31,39 @@ def as_before_2020(content: bytes) -> bytes:
     return write_model(tree)
 
 
-def test_an_old_file_is_quantized_as_a_new_one_is() -> None:
-    new = architectures.resnet()
-    old = as_before_2020(new)
-    graph = read_graph(Source(Path("old"), old).tree())
+@pytest.mark.parametrize("disguise", [as_before_2020, float16])
+def test_a_file_of_another_kind_is_quantized_as_one_in_float32_is(
+    disguise: Callable[[bytes], bytes],
+) -> None:
+    model = architectures.resnet()
+    other = disguise(model)
+    graph = read_graph(Source(Path("model"), other).tree())
     (tensor,) = graph.inputs
     shape = (32, *graph.tensors[tensor].shape)
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    wanted, found = (int8_twin(each, {tensor: x}) for each in (new, old))
-    assert old != new
-    np.testing.assert_array_equal(run(wanted, x[0])[0], run(found, x[0])[0])
+    wanted, found = (int8_twin(each, {tensor: x}) for each in (model, other))
+    assert other != model
+    assert abs(len(found) - len(wanted)) < 0.1 * len(wanted)
+    for one, another in zip(run(wanted, x[0]), run(found, x[0]), strict=True):
+        assert np.abs(one - another).max() <= 0.05 * np.ptp(one)
+
+
+def test_a_model_in_float16_gives_levels_in_int8_too(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "digits.tflite"
+    path.write_bytes(float16((DIGITS / "digits.tflite").read_bytes()))
+    arguments = [
+        *("prune", str(path), "--ratio", "0.5", "--json", "--out", str(tmp_path / "out")),
+        *("--calibration", str(DIGITS / "calibration.npz")),
+        *("--evaluation", str(DIGITS / "evaluation.npz")),
+        "--precision",
+    ]
+    assert app.run([*arguments, "float32,int8"]) == 2
+    assert "float16 or int8" in capfd.readouterr().err
+    assert app.run([*arguments, "float16,int8"]) == 0
+    ladder = Ladder.model_validate_json(capfd.readouterr().out)
+    assert {level.precision for level in ladder.levels} == {"float16", "int8"}
 
 
 @pytest.mark.parametrize("name", ["resnet", "mobilenet_v2", "convolutional_autoencoder"])

@@ -21,6 +21,7 @@ from secateur_server.pruning.graph import read_graph
 from secateur_server.pruning.layers import layer
 from secateur_server.pruning.meeting import Met, answered_alike, choose, spending
 from secateur_server.pruning.plan import staying
+from secateur_server.pruning.precision import int8_twin
 from secateur_server.pruning.search import Found, Proposal
 from secateur_server.pruning.structured import channel, network
 from secateur_server.pruning.task import Options, Pruned, Task
@@ -91,6 +92,16 @@ def test_layers_leave_one_after_the_other(name: str) -> None:
     macs = [total_macs(each.after) for each in found]
     assert macs == sorted(macs, reverse=True)
     assert macs[0] < total_macs(task.graph)
+
+
+def test_a_level_without_one_of_its_blocks_has_an_int8_twin() -> None:
+    task = make_task(WITH_BLOCKS["resnet"](), Options(levels=2, count=1))
+    (pruned,) = layer(task)
+    content = written(pruned)
+    (wanted,), (found,) = (
+        answers(task, each) for each in (content, int8_twin(content, task.feeds))
+    )
+    assert np.abs(wanted - found).max() < 0.3 * np.ptp(wanted)
 
 
 @pytest.mark.parametrize("resource", [Resource.MACS, Resource.BYTES])

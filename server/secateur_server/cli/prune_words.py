@@ -55,8 +55,8 @@ Resume = Annotated[
 ]
 Floor = Annotated[float | None, typer.Option(help="Leave out levels less accurate than this.")]
 Precision = Annotated[
-    str,
-    typer.Option(help="Of a float32 model's levels: float32, int8, or both: float32,int8."),
+    str | None,
+    typer.Option(help="Of the levels, from floats: int8, or float32,int8. None: the model's."),
 ]
 Scope = Annotated[
     str, typer.Option(help="magnitude: a share of each layer's or of all: layer, network.")

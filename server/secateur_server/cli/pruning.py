@@ -56,7 +56,7 @@ def prune(
     augment: words.Augment = None,
     resume: words.Resume = None,
     floor: words.Floor = None,
-    precision: words.Precision = "float32",
+    precision: words.Precision = None,
     scope: words.Scope = "network",
     encoding: words.Encoding = "auto",
     rewrite: words.Rewrite = "none",
@@ -220,15 +220,11 @@ def _method(method: str | None, given: dict[str, Any]) -> tuple[str, float | Non
     return method, given[asked[0]] if is_number else None
 
 
-def _precisions(text: str) -> "frozenset[Precision]":
+def _precisions(text: str | None) -> "frozenset[Precision]":
     from secateur_protocols.manifest import Precision
 
-    known = {Precision.FLOAT32.value: Precision.FLOAT32, Precision.INT8.value: Precision.INT8}
-    given = [word.strip() for word in text.split(",")]
-    unknown = [word for word in given if word not in known]
-    if unknown:
-        raise InputError(f"--precision {unknown[0]!r} is none of {', '.join(known)}")
-    return frozenset(known[word] for word in given)
+    words = [] if text is None else text.split(",")
+    return frozenset(_word(Precision, "precision", word.strip()) for word in words)
 
 
 def _meant(option: str) -> str:

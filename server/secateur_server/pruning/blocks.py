@@ -13,6 +13,7 @@ import numpy as np
 from secateur_server.pruning.flatbuffer import Source, Tree, write_model
 from secateur_server.pruning.graph import Graph
 from secateur_server.pruning.linear import weights_of
+from secateur_server.pruning.sparse.editing import drop_unused_buffers
 
 TAKES_ANY_SCALE = frozenset(
     {
@@ -155,8 +156,4 @@ def _let_go(tree: Tree) -> None:
     for index, tensor in enumerate(subgraph.tensors):
         if index not in used and not tensor.isVariable:
             tensor.buffer = 0
-    held = {each.buffer for graph in tree.subgraphs for each in graph.tensors}
-    held.update(int(each.buffer) for each in tree.metadata or ())
-    for index, buffer in enumerate(tree.buffers):
-        if index not in held:
-            buffer.data = None
+    drop_unused_buffers(tree)

@@ -1,4 +1,4 @@
-"""Int8 twins of float32 artifacts, by post-training quantization.
+"""Int8 twins of artifacts in floats, by post-training quantization.
 
 Weights and activations become int8; the network's inputs and outputs stay float32, so that
 all levels of a ladder take and give the same. Ranges come from the calibration set.
@@ -10,17 +10,23 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from secateur_server.errors import InputError
 from secateur_server.pruning.execution import Values
 from secateur_server.pruning.flatbuffer import Source, Tree, write_model
+from secateur_server.pruning.sparse.editing import add_buffer, drop_unused_buffers
 
 CALIBRATION_SAMPLES = 256
 """Samples that ranges are taken from: more move them little."""
 
 SIGNATURE = b"secateur"
 """Given to a model that has no signature while it is quantized."""
+
+
+MENTIONS = ("inputs", "outputs", "intermediates")
+"""Fields in which an operator tells of tensors by number; a subgraph has the first two."""
 
 
 class CannotQuantizeError(Exception):
@@ -42,7 +48,7 @@ def check_quantizer() -> None:
 
 
 def int8_twin(content: bytes, feeds: Mapping[int, Values]) -> bytes:
-    """Quantize a float32 artifact.
+    """Quantize an artifact in float32 or float16.
 
     Args:
         content: The artifact.
@@ -79,14 +85,52 @@ def int8_twin(content: bytes, feeds: Mapping[int, Values]) -> bytes:
 
 
 def _tree(content: bytes) -> Tree:
-    """Read an artifact so that the quantizer sees which operators it has.
+    """Read an artifact as the quantizer takes it.
 
-    Files of before 2020 say it in a field that the quantizer does not look at.
+    That is with constants in float32, with its operators named in the newer of two fields,
+    and without tensors that have no part in it, as where a block was taken out.
     """
     tree = Source(Path("twin"), content).tree()
     for code in tree.operatorCodes:
         code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+    subgraph = tree.subgraphs[0]
+    halves = [each for each in subgraph.operators if _unpacks_halves(tree, each)]
+    for each in halves:
+        packed, floats = (subgraph.tensors[k] for k in (each.inputs[0], each.outputs[0]))
+        data = np.asarray(tree.buffers[packed.buffer].data, np.uint8).tobytes()
+        values = np.frombuffer(data, np.float16).astype(np.float32)
+        floats.buffer = add_buffer(tree, values)
+        subgraph.operators.remove(each)
+    _drop_unread(tree)
     return tree
+
+
+def _unpacks_halves(tree: Tree, operator: Tree) -> bool:
+    code = tree.operatorCodes[operator.opcodeIndex].builtinCode
+    if code != schema.BuiltinOperator.DEQUANTIZE:
+        return False
+    packed = tree.subgraphs[0].tensors[operator.inputs[0]]
+    is_constant = tree.buffers[packed.buffer].data is not None
+    return bool(packed.type == schema.TensorType.FLOAT16 and is_constant)
+
+
+def _drop_unread(tree: Tree) -> None:
+    """Take out what no operator reads or makes: the quantizer asks all tensors for data."""
+    subgraph = tree.subgraphs[0]
+    mentions = [(each, name) for each in subgraph.operators for name in MENTIONS]
+    mentions += [(subgraph, name) for name in MENTIONS[:2]]
+    mentioned = [getattr(each, name) for each, name in mentions]
+    read = sorted({int(k) for some in mentioned if some is not None for k in some if k >= 0})
+    number = {before: now for now, before in enumerate(read)} | {-1: -1}
+    for (each, name), some in zip(mentions, mentioned, strict=True):
+        if some is not None:
+            setattr(each, name, np.array([number[int(k)] for k in some], np.int32))
+    for signature in tree.signatureDefs or ():
+        if signature.subgraphIndex == 0:
+            for entry in (*signature.inputs, *signature.outputs):
+                entry.tensorIndex = number[int(entry.tensorIndex)]
+    subgraph.tensors = [subgraph.tensors[k] for k in read]
+    drop_unused_buffers(tree)
 
 
 def _recipe() -> list[dict[str, object]]:

@@ -44,8 +44,8 @@ class PruneRequest:
         method: By name, as in `methods`.
         plans: Carried out, one level each, instead of a method.
         options: What is asked of the method.
-        precisions: Of the levels: float32, int8 (of a float32 network, by post-training
-            quantization), or both. Of a network in another precision, its own.
+        precisions: Of the levels: the network's own; of one in float32 or float16 also, or
+            only, int8, by post-training quantization. Empty: its own.
         floor: Levels less accurate than this are left out.
         distill: Whether and how the levels are distilled. ``None``: they are not.
         allow_overlap: Whether samples may both calibrate and evaluate.
@@ -61,7 +61,7 @@ class PruneRequest:
     method: str = "network"
     plans: tuple[PruningPlan, ...] = ()
     options: Options = field(default_factory=Options)
-    precisions: frozenset[Precision] = frozenset({Precision.FLOAT32})
+    precisions: frozenset[Precision] = frozenset()
     floor: float | None = None
     distill: DistillRequest | None = None
     allow_overlap: bool = False
@@ -167,14 +167,13 @@ def _distiller(
 
 
 def _check_precisions(request: PruneRequest, graph: Graph) -> None:
-    if Precision.INT8 not in request.precisions:
-        return
-    if precision_of(graph) is not Precision.FLOAT32:
-        raise InputError(
-            f"--precision int8 takes a float32 model, {request.model_path} is "
-            f"{precision_of(graph)} and stays so"
-        )
-    check_quantizer()
+    own = precision_of(graph)
+    quantized = {Precision.INT8} if own in {Precision.FLOAT32, Precision.FLOAT16} else set()
+    if none := sorted(request.precisions - quantized - {own}):
+        possible = " or ".join([own, *quantized])
+        raise InputError(f"--precision {none[0]}: {request.model_path} gives {possible}")
+    if request.precisions & quantized:
+        check_quantizer()
 
 
 def _dense(task: Task) -> Candidate:
@@ -255,8 +254,8 @@ def _sound(
 def _in_precisions(
     request: PruneRequest, task: Task, candidates: list[Candidate]
 ) -> tuple[list[Candidate], list[LeftOut]]:
-    """Add int8 twins, and let go of float32 ones but the dense one, as asked."""
-    if Precision.INT8 not in request.precisions:
+    """Add int8 twins, and let go of those in float but the dense one, as asked."""
+    if request.precisions <= {candidates[0].precision}:
         return candidates, []
     found, refused = candidates[:1], []
     for done, candidate in enumerate(candidates):

@@ -28,11 +28,6 @@ ASKED = 0.6
 SLOWEST = 3
 """How many operators a sentence names."""
 
-INT8_TOO = (
-    "Int8 is often faster than float32: --precision float32,int8 adds such levels and measures "
-    "them."
-)
-
 ZEROS_RUN_AS_ANY = (
     "Zeros among the weights do not help: the stock wheels compute with them as with any "
     "number; their sparse kernels are off on every x86 processor with AVX."
@@ -86,8 +81,11 @@ def _for_latency(facts: Facts) -> Recommendation:
         elsewhere = "Another engine or processor may differ: inspect it there."
         told.append(_slowest(facts) if is_worth_it else elsewhere)
     method = "network" if options else None
-    if facts.precision == "float32":
-        told.append(INT8_TOO)
+    if facts.precision in {"float32", "float16"}:
+        told.append(
+            f"Int8 is often faster than floats: --precision {facts.precision},int8 adds such "
+            "levels and measures them."
+        )
     zeros = (ZEROS_RUN_AS_ANY, *_elsewhere(facts.sparse_kernels))
     return Recommendation(Shortage.LATENCY, method, options, (*told, *zeros))
 

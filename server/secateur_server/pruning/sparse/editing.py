@@ -80,3 +80,12 @@ def drop_buffer(tree: Tree, number: int) -> None:
     tensors = (each for graph in tree.subgraphs for each in graph.tensors)
     if number and all(each.buffer != number for each in (*tensors, *(tree.metadata or ()))):
         tree.buffers[number].data = None
+
+
+def drop_unused_buffers(tree: Tree) -> None:
+    """Empty all buffers that nothing uses any more."""
+    held = {each.buffer for graph in tree.subgraphs for each in graph.tensors}
+    held.update(int(each.buffer) for each in tree.metadata or ())
+    for index, buffer in enumerate(tree.buffers):
+        if index not in held:
+            buffer.data = None
