@@ -47,7 +47,7 @@ def halt_in_canary(fleet: RollingFleet, gate: Gate, *options: str) -> RolloutSta
     status = fleet.wait_for_end()
     assert lines[-1]["state"] == "halted"
     assert any("by its manifest" in warning for warning in lines[-1]["warnings"])
-    assert status.state is RolloutState.HALTED, status
+    assert status.state is RolloutState.HALTED, status.reason
     assert [trouble.gate for trouble in status.troubles] == [gate], status
     canary = status.troubles[0].device
     wait_until(lambda: fleet.wanted[canary][-1] == "1")
@@ -110,7 +110,7 @@ def test_a_coordinator_killed_in_mid_rollout_goes_on_where_it_was(
     fleet.kill_coordinator()
     fleet.serve()
     status = fleet.wait_for_end()
-    assert status.state is RolloutState.SUCCEEDED, status
+    assert status.state is RolloutState.SUCCEEDED, status.reason
     assert status.rollout == begun["rollout"]
     fleet.wait_until_all_run("2")
     (shown,) = fleet.secateur("rollout", "status", status.rollout)

@@ -1,7 +1,9 @@
 """Rollouts on a real broker and a real database, with devices that speak the protocol."""
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,12 @@ import pytest
 from secateur_protocols.codec import MAX_MESSAGE_BYTES
 from secateur_protocols.control import ShowRollouts, StartRollout, Steering, SteerRollout
 from secateur_protocols.info import Info
-from secateur_protocols.rollout import RolloutPlan
+from secateur_protocols.rollout import RolloutPlan, RolloutState
 from secateur_protocols.state import Desired
 from secateur_protocols.topics import rollout_topic
 from secateur_server.adapters.operator import OperatorClient
+from secateur_server.coordinator.replicas import Alone
+from secateur_server.coordinator.rollouts import Rollouts
 from secateur_server.errors import ServerError
 from support.coordinators import RunningCoordinator
 from support.scripted_device import ScriptedDevice, retained_topics, wait_until
@@ -162,6 +166,25 @@ def test_w5_the_same_request_after_a_restart_is_the_same_rollout(
     assert isinstance(shown, dict)
     assert isinstance(shown["rollouts"], list)
     assert len(shown["rollouts"]) == 1
+
+
+def test_what_another_replica_changed_meanwhile_does_not_stop_an_operator(
+    coordinator: RunningCoordinator, operator: OperatorClient, tmp_path: Path
+) -> None:
+    publish(coordinator, tmp_path, "2")
+    publish(coordinator, tmp_path, "3")
+    asked = StartRollout(model="digits", version="2", plan=AT_ONCE)
+    with closing(coordinator.open_store()) as store:
+
+        def other() -> Rollouts:
+            return Rollouts(store, coordinator.registry, Alone())
+
+        first, _ = other().start(asked, uuid.uuid4().hex, time.time())
+        name = start(operator, "3")
+        assert other().describe(first.rollout).state is RolloutState.SUPERSEDED
+        other().steer(SteerRollout(rollout=name, order=Steering.PAUSE))
+        steer(operator, name, Steering.HALT)
+        assert other().describe(name).state is RolloutState.HALTED
 
 
 def test_a_restart_goes_on_with_the_rollout_and_says_where_it_stands(

@@ -23,8 +23,12 @@ class RunningCoordinator:
         self._thread: threading.Thread | None = None
         self.driver: Driver | None = None
 
+    def open_store(self) -> Store:
+        """Open its database, as another replica does too."""
+        return Store(sqlite_url(self._database), "default")
+
     def start(self) -> None:
-        store = Store(sqlite_url(self._database), "default")
+        store = self.open_store()
         self.driver = Driver(
             site="default",
             broker_url=self.broker_url,

@@ -1,7 +1,7 @@
 """What operators ask for, and what is done about it."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from heapq import nsmallest
 from typing import Protocol, assert_never
 
@@ -31,7 +31,12 @@ from secateur_server.core.context import Context
 from secateur_server.core.fleet import DeviceState
 from secateur_server.core.inventory import Inventory
 from secateur_server.core.policy import Policies, Scope, change_policy, normalize_selector
-from secateur_server.errors import InputError, PolicyConflictError, TransientError
+from secateur_server.errors import (
+    InputError,
+    PolicyConflictError,
+    RolloutConflictError,
+    TransientError,
+)
 
 MAX_REASON = 200
 """Characters of a reason in a list: a page must fit a message."""
@@ -135,11 +140,19 @@ def _do_rollout(
 ) -> JsonValue:
     match action:
         case StartRollout():
-            return _dump(coordinator.start_rollout(action, request_id))
+            return _dump(_again_once(lambda: coordinator.start_rollout(action, request_id)))
         case SteerRollout():
-            return _dump(coordinator.steer_rollout(action))
+            return _dump(_again_once(lambda: coordinator.steer_rollout(action)))
         case ShowRollouts():
             return _show_rollouts(coordinator.rollouts, action)
+
+
+def _again_once(change: Callable[[], RolloutStatus]) -> RolloutStatus:
+    try:
+        return change()
+    except RolloutConflictError:
+        # Another replica changed a rollout, perhaps by this very request; it is known now.
+        return change()
 
 
 def _dump(status: RolloutStatus) -> JsonValue:
