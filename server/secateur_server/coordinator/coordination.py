@@ -22,14 +22,18 @@ from secateur_server.coordinator.rollouts import Rollouts
 from secateur_server.coordinator.saving import Saver
 from secateur_server.core.context import Context
 from secateur_server.core.coordinator import plan
-from secateur_server.core.fleet import DeviceState, Said, hear, learn_from, recall
+from secateur_server.core.fleet import (
+    MAX_DEVICES,
+    DeviceState,
+    Said,
+    hear,
+    learn_from,
+    recall,
+)
 from secateur_server.core.inventory import Inventory
 from secateur_server.core.policy import Policies
 from secateur_server.errors import PolicyConflictError, TransientError
 from secateur_server.registry.registry import Registry
-
-MAX_DEVICES = 200_000
-"""More are not taken on: memory must have a bound, and ids can be invented."""
 
 
 class Coordination:

@@ -12,15 +12,12 @@ from secateur_protocols.info import Info, ModelTask
 from secateur_protocols.manifest import Ladder
 from secateur_protocols.state import Desired, LadderRef, Reported
 from secateur_server.core.context import Context, Published
-from secateur_server.core.fleet import DeviceState
+from secateur_server.core.fleet import MAX_DEVICES, DeviceState
 from secateur_server.core.policy import Policies, Policy, effective_policy
 from secateur_server.core.suitability import NONE_EXCLUDED, allowed_levels, unsuited_levels
 
 MAX_REFUSALS = 3
 """An artifact that failed so often on a device is not wanted of it again."""
-
-MAX_KEPT = 200_000
-"""Assignments of more devices are not remembered."""
 
 
 class Duty(NamedTuple):
@@ -93,7 +90,7 @@ def assignment_of(state: DeviceState, info: Info, context: Context) -> Assignmen
     known = context.assignments.get(state.device)
     if known is not None and known.still_holds(state, context):
         return known
-    if len(context.assignments) >= MAX_KEPT:
+    if len(context.assignments) >= MAX_DEVICES:
         context.assignments.clear()
     found = context.assignments[state.device] = _assign(state, info, context)
     return found

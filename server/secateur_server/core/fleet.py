@@ -16,6 +16,9 @@ from secateur_protocols.telemetry import Telemetry
 from secateur_server.core.beliefs import Beliefs, fingerprint_of, learn
 from secateur_server.core.experience import Experience, observe
 
+MAX_DEVICES = 200_000
+"""That one coordinator knows: memory must have a bound, and ids can be invented."""
+
 Said = Presence | Info | Telemetry | Reported
 """What a device says that is remembered."""
 

@@ -93,16 +93,20 @@ def _tree(content: bytes) -> Tree:
     tree = Source(Path("twin"), content).tree()
     for code in tree.operatorCodes:
         code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+    _unpack_halves(tree)
+    _drop_unread(tree)
+    return tree
+
+
+def _unpack_halves(tree: Tree) -> None:
+    """Do once what operators would do with constants in float16 at each start."""
     subgraph = tree.subgraphs[0]
-    halves = [each for each in subgraph.operators if _unpacks_halves(tree, each)]
-    for each in halves:
+    for each in [one for one in subgraph.operators if _unpacks_halves(tree, one)]:
         packed, floats = (subgraph.tensors[k] for k in (each.inputs[0], each.outputs[0]))
         data = np.asarray(tree.buffers[packed.buffer].data, np.uint8).tobytes()
         values = np.frombuffer(data, np.float16).astype(np.float32)
         floats.buffer = add_buffer(tree, values)
         subgraph.operators.remove(each)
-    _drop_unread(tree)
-    return tree
 
 
 def _unpacks_halves(tree: Tree, operator: Tree) -> bool:
