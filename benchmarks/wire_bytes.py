@@ -168,7 +168,9 @@ class Heard:
 def main() -> None:
     """Measure both profiles at the same time and print the result."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true", help="compress time more")
+    parser.add_argument(
+        "--quick", action="store_true", help="compress time more: three minutes"
+    )
     parser.add_argument(
         "--agent", nargs=2, metavar=("CONFIG", "FACTOR"), help=argparse.SUPPRESS
     )

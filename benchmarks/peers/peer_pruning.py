@@ -313,7 +313,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="less than a minute")
+    parser.add_argument("--quick", action="store_true", help="about a minute")
     is_quick: bool = parser.parse_args().quick
     if not DATA.exists():
         sys.stderr.write(f"{DATA} is not here\n")
